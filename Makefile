@@ -1,0 +1,58 @@
+# Chorale needs Go and git, nothing else. `make` alone lists the targets.
+GO       ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME ?= 20s
+BIN      := bin/chorale
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build run chat test race fuzz bench clients e2e check cross generate doctor clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## build bin/chorale
+	$(GO) build -o $(BIN) ./server
+
+run: build ## serve the built-in model at 127.0.0.1:8000 (ARGS="--model DIR" for another)
+	$(BIN) serve $(ARGS)
+
+chat: build ## talk to the built-in model in the terminal
+	$(BIN) chat $(ARGS)
+
+test: ## every test that this machine can run
+	$(GO) test ./...
+
+race: ## every test under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	./.ci/fuzz $(FUZZTIME)
+
+bench: ## benchmarks of the engine, the codec and the kernels
+	$(GO) test -run '^$$' -bench . ./inference/... ./kernels/...
+
+clients: ## install the official OpenAI SDKs for the client tests (needs python3, node)
+	./server/clients/install.sh
+
+e2e: clients ## the running binary against the official clients
+	REQUIRE=clients $(GO) test -count=1 ./server
+
+check: ## format, vet, lint, tidy, layering
+	test -z "$$(gofmt -l .)"
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	$(GO) test -run 'TestLayering' ./server
+
+cross: ## build for Linux, macOS and Windows on amd64 and arm64
+	./.ci/cross
+
+generate: ## make the generated files again (they are committed)
+	$(GO) generate ./...
+
+doctor: build ## what this machine has and what the server would use
+	$(BIN) doctor
+
+clean: ## remove what was built
+	rm -rf bin .cache
