@@ -1,0 +1,2 @@
+// Package checkpoint reads model files.
+package checkpoint
