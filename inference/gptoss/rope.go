@@ -1,0 +1,42 @@
+package gptoss
+
+import "math"
+
+// RopeTables returns the rotary embedding's inverse frequencies, one for each pair of dimensions (j, j+HeadDim/2), and
+// the factor that multiplies both cos and sin. The angle of pair j at position p is p*invFreq[j]; tables of cos and sin
+// must be computed from it in float64, since positions reach 131072.
+//
+// The formula is YaRN's (arXiv 2309.00071, section 3.2 and 3.4) as gpt-oss uses it: with freq = theta^(2j/d), pairs that
+// turn more than BetaFast times over the original context keep 1/freq, pairs that turn less than BetaSlow times get
+// 1/(factor*freq), and between lies a linear ramp whose ends are not rounded to whole pairs unless RopeTruncate. Rounding
+// changes single frequencies by up to 76 %.
+func RopeTables(c Config) (invFreq []float64, concentrationFactor float64) {
+	dim := float64(c.HeadDim)
+	// pair is the fractional index of the pair that turns n times over the original context.
+	pair := func(n float64) float64 {
+		return dim * math.Log(float64(c.RopeOriginalContext)/(n*2*math.Pi)) / (2 * math.Log(c.RopeTheta))
+	}
+	low, high := pair(c.BetaFast), pair(c.BetaSlow)
+	if c.RopeTruncate {
+		low, high = math.Floor(low), math.Ceil(high)
+	}
+	low, high = max(low, 0), min(high, dim-1)
+	if low == high {
+		high += 0.001 // a step instead of a ramp, without dividing by zero
+	}
+	invFreq = make([]float64, c.HeadDim/2)
+	for j := range invFreq {
+		kept := math.Pow(c.RopeTheta, -2*float64(j)/dim)
+		ramp := min(max((float64(j)-low)/(high-low), 0), 1)
+		invFreq[j] = ramp*kept/c.RopeFactor + (1-ramp)*kept
+	}
+	return invFreq, concentration(c.RopeFactor)
+}
+
+// concentration is YaRN's factor on cos and sin, so its square sharpens the attention scores.
+func concentration(factor float64) float64 {
+	if factor <= 1 {
+		return 1
+	}
+	return 0.1*math.Log(factor) + 1
+}
