@@ -1,0 +1,54 @@
+package api
+
+import "encoding/json"
+
+// A Tool is something that the model may call. Its variants are *FunctionTool and, for every other type, *RawTool.
+type Tool interface {
+	tool()
+}
+
+// A FunctionTool is a function of the client. Nil members were not sent and are written as null.
+type FunctionTool struct {
+	Name        string          `json:"name"`
+	Description *string         `json:"description"`
+	Parameters  json.RawMessage `json:"parameters"` // a JSON Schema of type object, key order and number spelling kept
+	Strict      *bool           `json:"strict"`
+}
+
+// A RawTool is a tool of a type that this package does not know, kept as it was sent.
+type RawTool struct {
+	Type string
+	JSON json.RawMessage // the whole tool
+}
+
+func (*FunctionTool) tool() {}
+func (*RawTool) tool()      {}
+
+// MarshalJSON writes the tool with its type.
+func (t *FunctionTool) MarshalJSON() ([]byte, error) {
+	type plain FunctionTool
+	return tagged("function", (*plain)(t))
+}
+
+// MarshalJSON writes the tool as it was sent.
+func (t *RawTool) MarshalJSON() ([]byte, error) { return t.JSON, nil }
+
+// A ToolChoice limits which tools the model may or must call. The zero value was not sent and is written as "auto".
+type ToolChoice struct {
+	Mode    string          // none, auto or required; also for allowed_tools
+	Allowed []string        // with allowed_tools: the functions that may be called
+	Name    string          // with function: the one that must be called
+	Type    string          // "" when the choice is a plain string; else function, allowed_tools or what was sent
+	JSON    json.RawMessage // the whole choice as it was sent, when it was an object
+}
+
+// MarshalJSON writes the choice as it was sent.
+func (c ToolChoice) MarshalJSON() ([]byte, error) {
+	switch {
+	case c.JSON != nil:
+		return c.JSON, nil
+	case c.Mode == "":
+		return []byte(`"auto"`), nil
+	}
+	return encode(c.Mode)
+}
