@@ -1,9 +1,14 @@
 // Package sample chooses the next token from logits.
 //
-// It owns the sampling parameters of a request and the reference sampler that every Runner must agree with. It knows
-// token ids and numbers, not text, harmony or scheduling. Everything here is a pure function of its arguments, so a
-// sampled token depends on nothing but the row's own logits, parameters, history and seed: never on its neighbours in
-// a batch. All functions are safe for concurrent use.
+// It owns the sampling parameters of a request, the reference sampler that every Runner must agree with, and the
+// matcher that ends a text at a stop string. It knows token ids, numbers and plain text, not harmony or scheduling.
+// Choosing is a pure function, so a sampled token depends on nothing but the row's own logits, parameters, history and
+// seed: never on its neighbours in a batch. Functions are safe for concurrent use; a Scratch and a Stops belong to one
+// goroutine.
+//
+// The sampler sorts nothing: it needs one pass for the largest logit, one for the weights, and for TopK and TopP a radix
+// selection. Random numbers are counted rather than drawn from a generator with state (see Uniform), so repeating a step
+// after a preemption repeats its token.
 package sample
 
 // Params are the sampling parameters of one sequence. They are immutable once a request has been submitted.
@@ -33,11 +38,11 @@ type Bias struct {
 	Value float32
 }
 
-// A Result is one sampled token.
+// A Result is one sampled token. Log-probabilities are finite: -9999 stands for a probability of zero.
 type Result struct {
 	Token   int32
-	Logprob float32     // natural log of the token's probability under softmax(logits), before temperature and filters
-	Top     []TokenProb // likeliest first; at most Params.Logprobs entries
+	Logprob float32     // natural log of the token's probability under softmax(logits), before bias, temperature and filters
+	Top     []TokenProb // likeliest first under the same softmax; at most Params.Logprobs entries
 }
 
 // A TokenProb is a token with its natural log-probability.
