@@ -31,6 +31,32 @@ func TestRenderGolden(t *testing.T) {
 	})
 }
 
+// TestBuiltinDeclarations compares our declarations of the built-in tools with the texts of the reference.
+func TestBuiltinDeclarations(t *testing.T) {
+	t.Parallel()
+	for file, tools := range map[string]map[string]harmony.Namespace{
+		"test_browser_tool_only.txt":       {"browser": harmony.BrowserNamespace()},
+		"test_browser_and_python_tool.txt": {"browser": harmony.BrowserNamespace(), "python": harmony.PythonNamespace()},
+	} {
+		c := codec(t)
+		tokens, err := c.Render(nil, []harmony.Message{{Role: harmony.RoleSystem, Content: []harmony.Part{&harmony.System{
+			ModelIdentity:   "You are ChatGPT, a large language model trained by OpenAI.",
+			Effort:          harmony.EffortMedium,
+			StartDate:       "2025-06-28",
+			KnowledgeCutoff: "2024-06",
+			Channels:        []string{harmony.ChannelAnalysis, harmony.ChannelCommentary, harmony.ChannelFinal},
+			ChannelRequired: true,
+			Tools:           tools,
+		}}}}, harmony.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.Tokenizer().Decode(tokens), vectorText(t, file); got != want {
+			t.Errorf("%s\n got %q\nwant %q", file, got, want)
+		}
+	}
+}
+
 // TestTruncatedTokenizer renders with a small model's table: same text, other ids.
 func TestTruncatedTokenizer(t *testing.T) {
 	t.Parallel()
