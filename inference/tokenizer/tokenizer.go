@@ -54,14 +54,17 @@ var harmonySpecials = [...]string{
 	"<|startoftext|>", "<|endoftext|>", "<|reserved_200000|>", "<|reserved_200001|>", "<|return|>", "<|constrain|>",
 	"<|reserved_200004|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|reserved_200009|>",
 	"<|reserved_200010|>", "<|reserved_200011|>", "<|call|>", "<|reserved_200013|>", "<|reserved_200014|>",
-	"<|reserved_200015|>", "<|reserved_200016|>", "<|reserved_200017|>", "<|endofprompt|>",
+	"<|reserved_200015|>", "<|reserved_200016|>", "<|reserved_200017|>", endOfPrompt,
 }
+
+// endOfPrompt is the name of id 200018 in o200k_base and in the model's files; openai/harmony has no name for it but the
+// reserved one.
+const endOfPrompt = "<|endofprompt|>"
 
 const (
 	harmonyVocab  = 201088 // vocab_size of openai/gpt-oss-20b and -120b
 	firstReserved = 200014 // from here on openai/harmony names every id <|reserved_N|>
 	lastReserved  = 201088 // the library defines it, although the model has no row for it
-
 )
 
 var o200kHarmony = sync.OnceValues(func() (*Tokenizer, error) {
