@@ -38,11 +38,15 @@ type Config struct {
 	EOS            []int32 // ids that end a text, as far as the configuration names them
 }
 
-// Constants of the architecture, for configurations that leave them out: the original/ checkpoint has neither, and
-// Hugging Face writes alpha only since 2026.
+// Constants of the architecture, for configurations that leave them out: original/ names neither eps nor alpha, Hugging
+// Face alpha only since 2026, GGUF neither
+// limit nor alpha, and not always the original context.
 const (
 	defaultEps   = 1e-5
+	defaultLimit = 7.0
 	defaultAlpha = 1.702
+
+	defaultOriginalContext = 4096
 )
 
 // rawConfig is config.json in both spellings. A nil field was absent or null.
