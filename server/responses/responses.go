@@ -60,7 +60,9 @@ func New(o Options) (*Service, error) { return &Service{o: o}, nil }
 func (s *Service) Model() ModelInfo { return s.o.Model }
 
 // Create validates the request and starts to generate. The error is an *api.Error.
-func (s *Service) Create(ctx context.Context, r *api.Request) (*Run, error) { return nil, unavailable() }
+func (s *Service) Create(ctx context.Context, r *api.Request) (*Run, error) {
+	return nil, unavailable()
+}
 
 func unavailable() error {
 	return &api.Error{Status: 503, Type: "server_error", Message: "The server is starting."}
@@ -73,7 +75,9 @@ type Run struct{}
 func (r *Run) Events() iter.Seq[api.Event] { return func(func(api.Event) bool) {} }
 
 // Get returns a stored response. The error is an *api.Error.
-func (s *Service) Get(ctx context.Context, id string) (*api.Response, error) { return nil, unavailable() }
+func (s *Service) Get(ctx context.Context, id string) (*api.Response, error) {
+	return nil, unavailable()
+}
 
 // Delete removes a stored response. The error is an *api.Error.
 func (s *Service) Delete(ctx context.Context, id string) error { return unavailable() }
