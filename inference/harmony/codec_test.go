@@ -57,6 +57,26 @@ func TestBuiltinDeclarations(t *testing.T) {
 	}
 }
 
+// TestCodecNeedsControlTokens makes a codec over a tokenizer without harmony's specials.
+func TestCodecNeedsControlTokens(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	tok, err := tokenizer.Truncated(300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	tok, err = tokenizer.LoadJSON([]byte(strings.ReplaceAll(b.String(), "<|constrain|>", "<|other|>")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := harmony.NewCodec(tok); err == nil || !strings.Contains(err.Error(), "<|constrain|>") {
+		t.Errorf("got error %v, want one that names <|constrain|>", err)
+	}
+}
+
 // TestTruncatedTokenizer renders with a small model's table: same text, other ids.
 func TestTruncatedTokenizer(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ type archive struct {
 
 type section struct{ name, text string }
 
-func readArchive(t *testing.T, name string) *archive {
+func readArchive(t testing.TB, name string) *archive {
 	t.Helper()
 	a := &archive{path: filepath.Join("testdata", name)}
 	data, err := os.ReadFile(a.path)

@@ -34,7 +34,11 @@ type jsonValue struct {
 	text    string // jsonString: the string; jsonBool, jsonNumber: the compact spelling
 	items   []*jsonValue
 	members []jsonMember
+	index   map[string]int // of the members of a large object by key, else nil
 }
+
+// indexedMembers is how many members an object has at least for its look-ups to need an index.
+const indexedMembers = 16
 
 type jsonMember struct {
 	key   string
@@ -122,6 +126,9 @@ func decodeObject(d *json.Decoder, depth int) (*jsonValue, error) {
 		at[name] = len(v.members)
 		v.members = append(v.members, jsonMember{name, member})
 	}
+	if len(v.members) >= indexedMembers {
+		v.index = at
+	}
 	_, err := d.Token() // the closing brace
 	return v, err
 }
@@ -129,6 +136,12 @@ func decodeObject(d *json.Decoder, depth int) (*jsonValue, error) {
 // get returns the member of an object, or nil.
 func (v *jsonValue) get(key string) *jsonValue {
 	if v == nil || v.kind != jsonObject {
+		return nil
+	}
+	if v.index != nil {
+		if i, ok := v.index[key]; ok {
+			return v.members[i].value
+		}
 		return nil
 	}
 	for i := range v.members {
@@ -182,6 +195,18 @@ func (v *jsonValue) appendCompact(dst []byte) []byte {
 	default:
 		return append(dst, "null"...)
 	}
+}
+
+// size returns about how many bytes v takes as JSON.
+func (v *jsonValue) size() int {
+	n := len(v.text) + 2
+	for _, item := range v.items {
+		n += item.size()
+	}
+	for _, m := range v.members {
+		n += len(m.key) + 4 + m.value.size()
+	}
+	return n
 }
 
 func appendJSONString(dst []byte, s string) []byte {
