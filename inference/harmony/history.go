@@ -1,5 +1,7 @@
 package harmony
 
+import "slices"
+
 // DropFinishedReasoning returns conv without the reasoning of its finished turns: the assistant's messages on the analysis
 // channel that have no recipient. Calls and results on that channel stay, because answers refer to them. A turn begins
 // with a user message; it is finished if it holds an answer, and the last turn only if the answer is what the assistant
@@ -44,19 +46,12 @@ func isFinished(turn []Message, last bool) bool {
 // analysisKeptFrom returns the index of the message from which on the reference rule keeps analysis: the conversation's
 // first final message if the last assistant message is final, otherwise 0.
 func analysisKeptFrom(conv []Message) int {
-	for i := len(conv) - 1; i >= 0; i-- {
-		if conv[i].Role != RoleAssistant {
-			continue
-		}
-		if conv[i].Channel != ChannelFinal {
-			return 0
-		}
-		break
+	last := len(conv) - 1
+	for last >= 0 && conv[last].Role != RoleAssistant {
+		last--
 	}
-	for i := range conv {
-		if conv[i].Channel == ChannelFinal {
-			return i
-		}
+	if last < 0 || conv[last].Channel != ChannelFinal {
+		return 0
 	}
-	return 0
+	return slices.IndexFunc(conv, func(m Message) bool { return m.Channel == ChannelFinal })
 }
