@@ -226,8 +226,8 @@ func appendJSONString(dst []byte, s string) []byte {
 
 // numberText spells a JSON number as the reference library prints it: integers that fit in 64 bits as they are,
 // everything else as the shortest decimal that reads back as the same float64, with a point or an exponent. (The
-// library's decoder can miss the nearest float64 by one unit when there are many digits or a large exponent, about once in
-// a thousand; that is not copied.)
+// library's decoder can miss the nearest float64 by one unit when there are many digits or a large exponent; that is not
+// copied.)
 func numberText(literal string) (string, error) {
 	if !strings.ContainsAny(literal, ".eE") && literal != "-0" {
 		_, err := strconv.ParseUint(strings.TrimPrefix(literal, "-"), 10, 64)
