@@ -152,6 +152,9 @@ func newTokenizer(packed string, ranks, vocab int, specials []special) (*Tokeniz
 // Vocab returns the number of ids, which is the number of rows of the model's embedding.
 func (t *Tokenizer) Vocab() int { return t.vocab }
 
+// Ranks returns the number of ordinary tokens: their ids are 0 to Ranks-1, and every special id lies behind them.
+func (t *Tokenizer) Ranks() int { return len(t.table.starts) }
+
 // Encode appends the ids of text to dst. Text that looks like a special token is encoded as the plain text it is: the
 // result never holds a special id. Bytes that are not valid UTF-8 are kept, so AppendToken over the ids gives back text
 // exactly, whatever it is.

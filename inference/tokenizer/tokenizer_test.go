@@ -239,6 +239,9 @@ func TestSpecialTokens(t *testing.T) {
 	if full.Vocab() != 201088 || small.Vocab() != 2069 {
 		t.Errorf("Vocab: %d and %d, want 201088 and 2069", full.Vocab(), small.Vocab())
 	}
+	if full.Ranks() != 199998 || small.Ranks() != 2048 {
+		t.Errorf("Ranks: %d and %d, want 199998 and 2048", full.Ranks(), small.Ranks())
+	}
 	for _, c := range []struct {
 		text        string
 		full, small int32
