@@ -27,7 +27,7 @@ func (v value) trimmed() value {
 }
 
 func (v value) items() []Item {
-	values := v.arrayUpTo(maxItems)
+	values := v.array(maxItems)
 	out := make([]Item, 0, len(values))
 	for _, e := range values {
 		out = append(out, e.itemOf())
@@ -54,12 +54,12 @@ func (v value) itemOf() Item {
 	case "reasoning":
 		return o.reasoningItem(id)
 	case "function_call":
-		return &FunctionCall{id, o.callID(), o.need("name").text(), o.textOr("namespace", ""),
+		return &FunctionCall{id, o.callID(), o.need("name").matching(callNames), o.textOr("namespace", ""),
 			o.need("arguments").textUpTo(MaxTextLength), o.textOr("status", "")}
 	case "function_call_output":
 		return &FunctionCallOutput{id, o.callID(), o.need("output").toolOutput(), o.textOr("status", "")}
 	case "custom_tool_call":
-		return &CustomToolCall{id, o.callID(), o.need("name").text(), o.textOr("namespace", ""),
+		return &CustomToolCall{id, o.callID(), o.need("name").matching(callNames), o.textOr("namespace", ""),
 			o.need("input").textUpTo(MaxTextLength), o.textOr("status", "")}
 	case "custom_tool_call_output":
 		return &CustomToolCallOutput{id, o.callID(), o.need("output").toolOutput(), o.textOr("status", "")}
@@ -134,7 +134,7 @@ func (v value) toolOutput() ToolOutput {
 }
 
 func (v value) parts(role string) []Part {
-	values := v.arrayUpTo(maxItems)
+	values := v.array(maxItems)
 	out := make([]Part, 0, len(values))
 	for _, e := range values {
 		out = append(out, e.partOf(role))
@@ -176,11 +176,11 @@ func (v value) partOf(role string) Part {
 func (o object) outputText() OutputText {
 	t := OutputText{Text: o.need("text").textUpTo(MaxTextLength)}
 	if v := o.get("annotations"); v.ok() {
-		for _, a := range v.arrayUpTo(maxItems) {
+		for _, a := range v.array(maxItems) {
 			t.Annotations = append(t.Annotations, a.raw)
 		}
 	}
-	if v := o.get("logprobs"); v.ok() && v.array() != nil {
+	if v := o.get("logprobs"); v.ok() && v.array(maxItems) != nil {
 		if json.Unmarshal(v.raw, &t.Logprobs) != nil {
 			v.wrongType("an array of log-probabilities")
 		}

@@ -25,6 +25,9 @@ const (
 // toolNames is OpenAI's pattern for function names, with room for the long names that MCP clients build.
 var toolNames = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
 
+// callNames is the pattern for the names in calls of earlier turns, which other servers may have made.
+var callNames = regexp.MustCompile(`^[a-zA-Z0-9_./:-]{1,256}$`)
+
 // A Request is the body of POST /v1/responses. Nil and zero members were not sent.
 type Request struct {
 	Model              string
@@ -184,7 +187,7 @@ func (v value) texts(limit int) []string {
 		return nil
 	}
 	out := []string{}
-	for _, e := range v.arrayUpTo(limit) {
+	for _, e := range v.array(limit) {
 		out = append(out, e.text())
 	}
 	return out
@@ -293,7 +296,7 @@ func (v value) tools() []Tool {
 		return nil
 	}
 	out := []Tool{}
-	for _, e := range v.arrayUpTo(maxTools) {
+	for _, e := range v.array(maxTools) {
 		out = append(out, e.tool())
 	}
 	return out
@@ -331,7 +334,7 @@ func (v value) toolChoice() ToolChoice {
 		c.Mode, c.Name = "required", o.need("name").text()
 	case "allowed_tools":
 		c.Mode, c.Allowed = o.need("mode").oneOf("auto", "required"), []string{}
-		for _, e := range o.need("tools").arrayUpTo(maxTools) {
+		for _, e := range o.need("tools").array(maxTools) {
 			if t := e.object("an object"); t.need("type").text() == "function" {
 				c.Allowed = append(c.Allowed, t.need("name").text())
 			}

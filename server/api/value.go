@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -13,76 +11,6 @@ import (
 	"strings"
 	"unicode/utf8"
 )
-
-// maxDepth bounds the nesting of a request. OpenAI allows ten levels in a schema; this leaves room for everybody.
-const maxDepth = 128
-
-// checkSyntax refuses what encoding/json would silently accept or repair: repeated keys, invalid UTF-8, deep nesting,
-// data after the value.
-func checkSyntax(data []byte) *Error {
-	if !utf8.Valid(data) {
-		return syntaxError("it is not valid UTF-8")
-	}
-	type frame struct {
-		keys map[string]bool // nil in an array
-		key  bool            // the next string is a key
-	}
-	var stack []frame
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	for first := true; first || len(stack) > 0; first = false {
-		token, err := d.Token()
-		if err != nil {
-			return syntaxError(describeSyntax(err, len(data)))
-		}
-		var top *frame
-		if len(stack) > 0 {
-			top = &stack[len(stack)-1]
-		}
-		if key, ok := token.(string); ok && top != nil && top.key {
-			if top.keys[key] {
-				return syntaxError(fmt.Sprintf("the key %q is repeated at byte %d", key, d.InputOffset()))
-			}
-			top.keys[key], top.key = true, false
-			continue
-		}
-		if top != nil {
-			top.key = top.keys != nil
-		}
-		switch token {
-		case json.Delim('{'):
-			stack = append(stack, frame{map[string]bool{}, true})
-		case json.Delim('['):
-			stack = append(stack, frame{})
-		case json.Delim('}'), json.Delim(']'):
-			stack = stack[:len(stack)-1]
-		}
-		if len(stack) > maxDepth {
-			return syntaxError(fmt.Sprintf("it is nested deeper than %d levels at byte %d", maxDepth, d.InputOffset()))
-		}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return syntaxError(fmt.Sprintf("there is more data after the JSON value, at byte %d", d.InputOffset()))
-	}
-	return nil
-}
-
-func describeSyntax(err error, size int) string {
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("%s at byte %d", syntax.Error(), syntax.Offset)
-	case size == 0:
-		return "it is empty"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Sprintf("it ends too early, after byte %d", size)
-	}
-	return err.Error()
-}
-
-func syntaxError(reason string) *Error {
-	return BadRequest("invalid_json", "", "The request body is not a valid JSON object: %s.", reason)
-}
 
 // A value is one JSON value of a request, with the path by which errors name it. Its methods return zero values once
 // anything has failed: the first error is kept and read at the end.
@@ -140,11 +68,11 @@ func (v value) invalid(code, format string, args ...any) {
 
 // text reads a string.
 func (v value) text() string {
-	var s string
-	if v.raw == nil || v.raw[0] != '"' || json.Unmarshal(v.raw, &s) != nil {
+	if v.raw == nil || v.raw[0] != '"' {
 		v.wrongType("a string")
+		return ""
 	}
-	return s
+	return unquote(v.raw)
 }
 
 // textUpTo reads a string of at most limit characters.
@@ -198,37 +126,22 @@ func (v value) boolean() bool {
 	return false
 }
 
-// integer reads a whole number within the bounds. A number written with a point or exponent is accepted when it is
-// whole, since some languages have no other numbers.
+// integer reads a whole number within the bounds. 16.0 is whole too: some languages have no other numbers.
 func (v value) integer(least, most int64) int64 {
-	if v.raw == nil || (v.raw[0] != '-' && (v.raw[0] < '0' || v.raw[0] > '9')) {
+	f, ok := v.float()
+	if !ok || f != math.Trunc(f) {
 		v.wrongType("an integer")
 		return 0
 	}
 	n, err := strconv.ParseInt(string(v.raw), 10, 64)
-	if err != nil {
-		f, ferr := strconv.ParseFloat(string(v.raw), 64)
-		switch {
-		case ferr == nil && f != math.Trunc(f):
-			v.wrongType("an integer")
-			return 0
-		case f >= math.MaxInt64:
-			n = math.MaxInt64
-		case f <= math.MinInt64:
-			n = math.MinInt64
-		default:
-			n = int64(f)
-		}
-		if errors.Is(err, strconv.ErrRange) || f >= math.MaxInt64 || f <= math.MinInt64 {
-			// Outside int64 is outside of any bounds; never let a clamped value pass as the one that was sent.
-			least, most = max(least, math.MinInt64+1), min(most, math.MaxInt64-1)
-		}
+	if err != nil && math.Abs(f) < 1<<63 {
+		n = int64(f)
 	}
-	if n < least {
+	switch {
+	case n < least, f < -1<<63:
 		v.invalid("integer_below_min_value",
 			"integer below minimum value. Expected a value >= %d, but got %s instead.", least, v.raw)
-	}
-	if n > most {
+	case n > most, f >= 1<<63:
 		v.invalid("integer_above_max_value",
 			"integer above maximum value. Expected a value <= %d, but got %s instead.", most, v.raw)
 	}
@@ -237,43 +150,47 @@ func (v value) integer(least, most int64) int64 {
 
 // number reads a number within the bounds.
 func (v value) number(least, most float64) float64 {
-	if v.raw == nil || (v.raw[0] != '-' && (v.raw[0] < '0' || v.raw[0] > '9')) {
+	f, ok := v.float()
+	switch {
+	case !ok:
 		v.wrongType("a decimal number")
-		return 0
-	}
-	f, _ := strconv.ParseFloat(string(v.raw), 64) // out of range gives an infinity, which the bounds refuse
-	if f < least {
+	case f < least:
 		v.invalid("decimal_below_min_value",
 			"decimal below minimum value. Expected a value >= %v, but got %s instead.", least, v.raw)
-	}
-	if f > most {
+	case f > most:
 		v.invalid("decimal_above_max_value",
 			"decimal above maximum value. Expected a value <= %v, but got %s instead.", most, v.raw)
 	}
 	return f
 }
 
-// array reads the elements of an array; their paths are path[0], path[1], …
-func (v value) array() []value {
-	var raws []json.RawMessage
-	if v.raw == nil || v.raw[0] != '[' || json.Unmarshal(v.raw, &raws) != nil {
+// float returns false if the value is not a number. One that is too large is infinite.
+func (v value) float() (float64, bool) {
+	if v.raw == nil || v.raw[0] != '-' && (v.raw[0] < '0' || v.raw[0] > '9') {
+		return 0, false
+	}
+	f, _ := strconv.ParseFloat(string(v.raw), 64)
+	return f, true
+}
+
+// array reads the elements of an array of at most limit elements; their paths are path[0], path[1], …
+func (v value) array(limit int) []value {
+	if v.raw == nil || v.raw[0] != '[' {
 		v.wrongType("an array")
 		return nil
 	}
-	out := make([]value, len(raws))
-	for i, raw := range raws {
-		out[i] = newValue(v.err, fmt.Sprintf("%s[%d]", v.path, i), raw)
+	n := 0
+	for range elements(v.raw) {
+		n++
 	}
-	return out
-}
-
-// arrayUpTo reads an array of at most limit elements.
-func (v value) arrayUpTo(limit int) []value {
-	out := v.array()
-	if len(out) > limit {
+	if n > limit {
 		v.invalid("array_above_max_length", "array too long. Expected an array with maximum length %d, "+
-			"but got an array with length %d instead.", limit, len(out))
+			"but got an array with length %d instead.", limit, n)
 		return nil
+	}
+	out := make([]value, 0, n)
+	for raw := range elements(v.raw) {
+		out = append(out, newValue(v.err, v.path+"["+strconv.Itoa(len(out))+"]", raw))
 	}
 	return out
 }
@@ -294,9 +211,13 @@ type object struct {
 
 // object reads an object; expected says what was wanted in its place, "an object" or a list of alternatives.
 func (v value) object(expected string) object {
-	o := object{value: v}
-	if v.raw == nil || v.raw[0] != '{' || json.Unmarshal(v.raw, &o.members) != nil {
+	o := object{v, map[string]json.RawMessage{}}
+	if v.raw == nil || v.raw[0] != '{' {
 		v.wrongType(expected)
+		return o
+	}
+	for key, raw := range members(v.raw) {
+		o.members[key] = raw
 	}
 	return o
 }

@@ -1,0 +1,542 @@
+package api_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"chorale/server/api"
+)
+
+// nested returns n arrays around nothing.
+func nested(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+
+func TestDecodeRequestRefuses(t *testing.T) {
+	t.Parallel()
+	user := func(content string) string { return `{"input":[{"role":"user","content":` + content + `}]}` }
+	var b strings.Builder
+	for i := range 1<<18 + 1 {
+		fmt.Fprintf(&b, `,"%x":0`, i)
+	}
+	manyKeys := b.String()[1:]
+	pairs := make([]string, 17)
+	for i := range pairs {
+		pairs[i] = fmt.Sprintf(`"k%d":"v"`, i)
+	}
+	tests := []struct{ name, body, param, code, message string }{
+		{"nothing", ``, "", "invalid_json", "unexpected end of JSON input"},
+		{"cut off", `{"input":`, "", "invalid_json", "unexpected end of JSON input at byte 9"},
+		{"text", `hello`, "", "invalid_json", "invalid character"},
+		{"comma at the end", `{"input":"a",}`, "", "invalid_json", "at byte"},
+		{"two values", `{"input":"a"} {}`, "", "invalid_json", "after top-level value"},
+		{"garbage after the value", `{"input":"a"}]`, "", "invalid_json", "after top-level value"},
+		{"repeated key", `{"input":"a","input":"b"}`, "", "invalid_json", `the key "input" is repeated`},
+		{"repeated key far inside", `{"tools":[{"type":"x","a":{"b":1,"b":2}}]}`, "", "invalid_json", `the key "b" is repeated`},
+		{"keys repeated by an escape", `{"a":1,"\u0061":2}`, "", "invalid_json", `the key "a" is repeated`},
+		{"too deep", `{"x":` + nested(128) + `}`, "", "invalid_json", "deeper than 128"},
+		{"extremely deep", strings.Repeat("[", 1_000_000), "", "invalid_json", "depth"},
+		{"too many keys", `{"x":{` + manyKeys + `}}`, "", "invalid_json", "more than 262144 keys"},
+		{"too many items", `{"input":[` + strings.Repeat("0,", 100_000) + `0]}`, "input", "array_above_max_length", "length 100001"},
+		{"invalid UTF-8", "{\"input\":\"\xff\"}", "", "invalid_json", "UTF-8"},
+		{"an array", `[]`, "", "invalid_type", "the request body: expected an object, but got an array"},
+		{"null", `null`, "", "invalid_type", "got null"},
+
+		{"model is a number", `{"model":3}`, "model", "invalid_type", "expected a string, but got an integer instead"},
+		{"input is a number", `{"input":1.5}`, "input", "invalid_type",
+			"expected one of a string or an array of input items, but got a decimal number instead"},
+		{"input is an object", `{"input":{}}`, "input", "invalid_type", "got an object"},
+		{"input is too long", `{"input":"` + strings.Repeat("é", api.MaxTextLength+1) + `"}`, "input", "string_above_max_length",
+			"maximum length 10485760, but got a string with length 10485761"},
+		{"item is a string", `{"input":["a"]}`, "input[0]", "invalid_type", "expected an input item, but got a string"},
+		{"item without role", `{"input":[{"content":"a"}]}`, "input[0].role", "missing_required_parameter",
+			"Missing required parameter: 'input[0].role'."},
+		{"role is not known", `{"input":[{"role":"tool","content":"a"}]}`, "input[0].role", "invalid_value",
+			"Supported values are: 'user', 'assistant', 'system', 'developer'."},
+		{"item type is a boolean", `{"input":[{"type":true}]}`, "input[0].type", "invalid_type", "got a boolean"},
+		{"no content", `{"input":[{"role":"user"}]}`, "input[0].content", "missing_required_parameter", "input[0].content"},
+		{"content is null", user(`null`), "input[0].content", "missing_required_parameter", "input[0].content"},
+		{"content is a number", user(`7`), "input[0].content", "invalid_type", "a string or an array of content parts"},
+		{"part is a string", user(`["a"]`), "input[0].content[0]", "invalid_type", "a content part"},
+		{"part without type", user(`[{"text":"a"}]`), "input[0].content[0].type", "missing_required_parameter", "type"},
+		{"third part's text is a number", user(`[{"type":"input_text","text":"a"},{"type":"x"},{"type":"input_text","text":5}]`),
+			"input[0].content[2].text", "invalid_type", "expected a string, but got an integer instead"},
+		{"text is missing", user(`[{"type":"input_text"}]`), "input[0].content[0].text", "missing_required_parameter", "text"},
+		{"content is too long", user(`"` + strings.Repeat("a", api.MaxTextLength+1) + `"`), "input[0].content",
+			"string_above_max_length", "10485760"},
+		{"call without call_id", `{"input":[{"type":"function_call","name":"f","arguments":"{}"}]}`, "input[0].call_id",
+			"missing_required_parameter", "input[0].call_id"},
+		{"output without call_id", `{"input":[{"type":"function_call_output","output":"x"}]}`, "input[0].call_id",
+			"missing_required_parameter", "input[0].call_id"},
+		{"output with an empty call_id", `{"input":[{"type":"function_call_output","call_id":"","output":"x"}]}`,
+			"input[0].call_id", "invalid_value", "must not be empty"},
+		{"output is an object", `{"input":[{"type":"function_call_output","call_id":"c","output":{}}]}`, "input[0].output",
+			"invalid_type", "a string or an array"},
+		{"arguments are an object", `{"input":[{"type":"function_call","call_id":"c","name":"f","arguments":{}}]}`,
+			"input[0].arguments", "invalid_type", "expected a string, but got an object"},
+		{"call to a name with a blank", `{"input":[{"type":"function_call","call_id":"c","name":"f g","arguments":""}]}`,
+			"input[0].name", "invalid_value", "pattern"},
+		{"reference without id", `{"input":[{"type":"item_reference"}]}`, "input[0].id", "missing_required_parameter", "id"},
+		{"summary is a string", `{"input":[{"type":"reasoning","summary":"x"}]}`, "input[0].summary", "invalid_type", "an array"},
+
+		{"temperature is a string", `{"temperature":"1"}`, "temperature", "invalid_type", "expected a decimal number, but got a string"},
+		{"temperature too high", `{"temperature":2.1}`, "temperature", "decimal_above_max_value", "<= 2, but got 2.1"},
+		{"temperature negative", `{"temperature":-1}`, "temperature", "decimal_below_min_value", ">= 0, but got -1"},
+		{"temperature beyond floats", `{"temperature":1e999}`, "temperature", "decimal_above_max_value", "1e999"},
+		{"top_p", `{"top_p":1.5}`, "top_p", "decimal_above_max_value", "<= 1"},
+		{"min_p", `{"min_p":-0.1}`, "min_p", "decimal_below_min_value", ">= 0"},
+		{"penalty", `{"presence_penalty":3}`, "presence_penalty", "decimal_above_max_value", "<= 2"},
+		{"repetition penalty", `{"repetition_penalty":0}`, "repetition_penalty", "decimal_below_min_value", ">= 0.01"},
+		{"top_logprobs", `{"top_logprobs":21}`, "top_logprobs", "integer_above_max_value", "<= 20"},
+		{"no tokens", `{"max_output_tokens":0}`, "max_output_tokens", "integer_below_min_value", ">= 1, but got 0"},
+		{"half a token", `{"max_output_tokens":1.5}`, "max_output_tokens", "invalid_type",
+			"expected an integer, but got a decimal number"},
+		{"tokens beyond integers", `{"max_output_tokens":99999999999999999999}`, "max_output_tokens", "integer_above_max_value",
+			"got 99999999999999999999"},
+		{"seed beyond integers", `{"seed":9223372036854775808}`, "seed", "integer_above_max_value", "9223372036854775808"},
+		{"negative seed beyond integers", `{"seed":-1e30}`, "seed", "integer_below_min_value", "-1e30"},
+		{"top_k", `{"top_k":-1}`, "top_k", "integer_below_min_value", ">= 0"},
+		{"stop is a number", `{"stop":1}`, "stop", "invalid_type", "an array"},
+		{"stop is empty", `{"stop":["a",""]}`, "stop", "invalid_value", "empty"},
+		{"too many stops", `{"stop":[` + strings.Repeat(`"a",`, 16) + `"a"]}`, "stop", "array_above_max_length", "maximum length 16"},
+		{"bias", `{"logit_bias":{"5":101}}`, "logit_bias.5", "decimal_above_max_value", "<= 100"},
+		{"store", `{"store":"yes"}`, "store", "invalid_type", "a boolean"},
+		{"truncation", `{"truncation":"middle"}`, "truncation", "invalid_value", "'auto', 'disabled'"},
+		{"include", `{"include":"x"}`, "include", "invalid_type", "an array"},
+		{"include's second", `{"include":["x",1]}`, "include[1]", "invalid_type", "a string"},
+		{"effort", `{"reasoning":{"effort":1}}`, "reasoning.effort", "invalid_type", "a string"},
+		{"reasoning", `{"reasoning":"low"}`, "reasoning", "invalid_type", "an object"},
+		{"summary", `{"reasoning":{"summary":"long"}}`, "reasoning.summary", "invalid_value", "'auto', 'concise', 'detailed'"},
+		{"format without type", `{"text":{"format":{}}}`, "text.format.type", "missing_required_parameter", "type"},
+		{"format", `{"text":{"format":{"type":"yaml"}}}`, "text.format.type", "invalid_value", "'json_schema'"},
+		{"schema without name", `{"text":{"format":{"type":"json_schema","schema":{}}}}`, "text.format.name",
+			"missing_required_parameter", "name"},
+		{"schema", `{"text":{"format":{"type":"json_schema","name":"n","schema":[]}}}`, "text.format.schema", "invalid_type", "an object"},
+		{"too much metadata", `{"metadata":{` + strings.Join(pairs, ",") + `}}`, "metadata", "object_above_max_properties", "at most 16"},
+		{"metadata key", `{"metadata":{"` + strings.Repeat("k", 65) + `":"v"}}`, "metadata", "string_above_max_length", "64"},
+		{"metadata value", `{"metadata":{"k":"` + strings.Repeat("v", 513) + `"}}`, "metadata.k", "string_above_max_length", "512"},
+		{"metadata number", `{"metadata":{"k":1}}`, "metadata.k", "invalid_type", "a string"},
+		{"stream options", `{"stream_options":{"include_obfuscation":1}}`, "stream_options.include_obfuscation", "invalid_type", "a boolean"},
+
+		{"tools", `{"tools":{}}`, "tools", "invalid_type", "an array"},
+		{"tool without type", `{"tools":[{"name":"f"}]}`, "tools[0].type", "missing_required_parameter", "tools[0].type"},
+		{"function in the style of chat completions", `{"tools":[{"type":"function","function":{"name":"f"}}]}`, "tools[0].name",
+			"missing_required_parameter", "Missing required parameter: 'tools[0].name'."},
+		{"function name", `{"tools":[{"type":"function","name":"f g"}]}`, "tools[0].name", "invalid_value", "pattern"},
+		{"empty function name", `{"tools":[{"type":"function","name":""}]}`, "tools[0].name", "invalid_value", "pattern"},
+		{"parameters", `{"tools":[{"type":"function","name":"f","parameters":"{}"}]}`, "tools[0].parameters", "invalid_type", "an object"},
+		{"tool choice", `{"tool_choice":"maybe"}`, "tool_choice", "invalid_value", "'none', 'auto', 'required'"},
+		{"tool choice is a number", `{"tool_choice":1}`, "tool_choice", "invalid_type", "a string or an object"},
+		{"tool choice without name", `{"tool_choice":{"type":"function"}}`, "tool_choice.name", "missing_required_parameter", "name"},
+		{"allowed tools without mode", `{"tool_choice":{"type":"allowed_tools","tools":[]}}`, "tool_choice.mode",
+			"missing_required_parameter", "mode"},
+		{"allowed tool without name", `{"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function"}]}}`,
+			"tool_choice.tools[0].name", "missing_required_parameter", "name"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := api.DecodeRequest([]byte(tt.body))
+			var e *api.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("got %v, want an *api.Error", err)
+			}
+			if e.Status != 400 || e.Type != "invalid_request_error" || e.Param != tt.param || e.Code != tt.code ||
+				!strings.Contains(e.Message, tt.message) {
+				t.Errorf("got %d %s, param %q, code %q, %q;\nwant param %q, code %q, with %q",
+					e.Status, e.Type, e.Param, e.Code, e.Message, tt.param, tt.code, tt.message)
+			}
+			if len(e.Message) > 1000 {
+				t.Errorf("the message has %d bytes", len(e.Message))
+			}
+		})
+	}
+}
+
+func TestDecodeRequest(t *testing.T) {
+	t.Parallel()
+	body := `{
+		"model": "m", "instructions": "be nice", "previous_response_id": "resp_1", "store": false, "stream": true,
+		"background": null, "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
+		"tools": [{"type": "function", "name": "f", "parameters": {"z": 1.0, "a": {}}, "strict": true}, {"type": "web_search", "x": [1.0]}],
+		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}]},
+		"parallel_tool_calls": false, "max_tool_calls": 3, "max_output_tokens": 16.0,
+		"reasoning": {"effort": "xxl", "summary": "auto"},
+		"text": {"format": {"type": "json_schema", "name": "n", "schema": {"b": 1, "a": 2}, "strict": true}, "verbosity": "low"},
+		"truncation": "auto", "temperature": 0, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": -2, "top_logprobs": 20,
+		"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "seed": -9223372036854775808, "stop": "END", "logit_bias": {"7": -100},
+		"service_tier": "flex", "safety_identifier": "s", "prompt_cache_key": "k", "user": "u",
+		"stream_options": {"include_obfuscation": false}, "zebra": 1, "client_metadata": {}
+	}`
+	r, err := api.DecodeRequest([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks := []struct {
+		name      string
+		got, want any
+	}{
+		{"model", r.Model, "m"},
+		{"instructions", *r.Instructions, "be nice"},
+		{"previous", r.PreviousResponseID, "resp_1"},
+		{"store", *r.Store, false},
+		{"stream", *r.Stream, true},
+		{"null is absent", r.Background == nil, true},
+		{"input is absent", r.Input == nil, true},
+		{"conversation", r.Conversation, false},
+		{"include", r.Include, []string{"reasoning.encrypted_content"}},
+		{"metadata", r.Metadata, map[string]string{"a": "b"}},
+		{"parameters keep order and numbers", string(r.Tools[0].(*api.FunctionTool).Parameters), `{"z": 1.0, "a": {}}`},
+		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "web_search"},
+		{"allowed tools", r.ToolChoice.Allowed, []string{"f"}},
+		{"mode", r.ToolChoice.Mode, "required"},
+		{"parallel", *r.ParallelToolCalls, false},
+		{"tool calls", *r.MaxToolCalls, int64(3)},
+		{"whole number with a point", *r.MaxOutputTokens, int64(16)},
+		{"effort is any word", *r.Reasoning.Effort, "xxl"},
+		{"schema keeps order", string(r.Text.Format.Schema), `{"b": 1, "a": 2}`},
+		{"verbosity", *r.Text.Verbosity, "low"},
+		{"zero is not absent", *r.Temperature, 0.0},
+		{"seed", *r.Seed, int64(-9223372036854775808)},
+		{"one stop string", r.Stop, []string{"END"}},
+		{"bias", r.LogitBias, map[string]float64{"7": -100}},
+		{"ignored names", r.Unknown, []string{"client_metadata", "zebra"}},
+	}
+	for _, c := range checks {
+		if !reflect.DeepEqual(c.got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, c.got, c.want)
+		}
+	}
+}
+
+func TestDecodeRequestUnsupportedIsSeen(t *testing.T) {
+	t.Parallel()
+	r, err := api.DecodeRequest([]byte(`{"conversation":{"id":"c"},"prompt":{"id":"p"},"background":true}`))
+	if err != nil || !r.Conversation || !r.Prompt || r.Background == nil || !*r.Background {
+		t.Errorf("got %+v, %v; want all three seen", r, err)
+	}
+}
+
+func TestLongestInputIsAccepted(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("é", api.MaxTextLength)
+	r, err := api.DecodeRequest([]byte(`{"input":"` + text + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Input[0].(*api.Message).Content[0].(api.InputText).Text; got != text {
+		t.Errorf("got %d bytes, want %d", len(got), len(text))
+	}
+}
+
+// items are the forms of every kind of item, as they are sent and as they are written.
+var items = []struct{ name, sent, written string }{
+	{"string content", `{"role":"user","content":"hi"}`,
+		`{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}`},
+	{"assistant's string content", `{"type":"message","role":"assistant","content":"hi","phase":"commentary"}`,
+		`{"type":"message","role":"assistant","phase":"commentary","content":[{"type":"output_text","text":"hi","annotations":[],"logprobs":[]}]}`},
+	{"null members", `{"type":"message","id":null,"status":null,"role":"user","content":[]}`,
+		`{"type":"message","role":"user","content":[]}`},
+	{"output text", `{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"<b>&","annotations":[{"type":"url_citation","z":1.0,"a":2}],"logprobs":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-1,"bytes":null}]}]},{"type":"refusal","refusal":"no"}]}`,
+		`{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"<b>&","annotations":[{"type":"url_citation","z":1.0,"a":2}],"logprobs":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-1,"bytes":null}]}]},{"type":"refusal","refusal":"no"}]}`},
+	{"output text with null lists", `{"role":"assistant","content":[{"type":"output_text","text":"a","annotations":null,"logprobs":null}]}`,
+		`{"type":"message","role":"assistant","content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[]}]}`},
+	{"text of chat completions", `{"role":"user","content":[{"type":"text","text":"a"}]}`,
+		`{"type":"message","role":"user","content":[{"type":"input_text","text":"a"}]}`},
+	{"assistant's text of chat completions", `{"role":"assistant","content":[{"type":"text","text":"a"}]}`,
+		`{"type":"message","role":"assistant","content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[]}]}`},
+	{"image and file", `{"role":"user","content":[{"type":"input_image","image_url":"data:x","detail":"low"},{"type":"input_file","filename":"f","file_data":"d"}]}`,
+		`{"type":"message","role":"user","content":[{"type":"input_image","image_url":"data:x","detail":"low"},{"type":"input_file","filename":"f","file_data":"d"}]}`},
+	{"unknown part", `{"role":"user","content":[{"b":1.0,"type":"input_video","a":{}}]}`,
+		`{"type":"message","role":"user","content":[{"b":1.0,"type":"input_video","a":{}}]}`},
+	{"reasoning", `{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"s"}],"content":[{"type":"reasoning_text","text":"t"}],"encrypted_content":"e","status":"completed"}`,
+		`{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"s"}],"content":[{"type":"reasoning_text","text":"t"}],"encrypted_content":"e","status":"completed"}`},
+	{"bare reasoning", `{"type":"reasoning","summary":null,"content":null,"encrypted_content":null}`, `{"type":"reasoning","summary":[]}`},
+	{"call", `{"type":"function_call","id":"fc_1","call_id":"call_1","name":"f","namespace":"n","arguments":"{}","status":"completed"}`,
+		`{"type":"function_call","id":"fc_1","call_id":"call_1","name":"f","namespace":"n","arguments":"{}","status":"completed"}`},
+	{"text result", `{"type":"function_call_output","call_id":"call_1","output":""}`,
+		`{"type":"function_call_output","call_id":"call_1","output":""}`},
+	{"array result", `{"type":"function_call_output","call_id":"call_1","output":[{"type":"input_text","text":"a"}]}`,
+		`{"type":"function_call_output","call_id":"call_1","output":[{"type":"input_text","text":"a"}]}`},
+	{"empty array result", `{"type":"function_call_output","call_id":"call_1","output":[]}`,
+		`{"type":"function_call_output","call_id":"call_1","output":[]}`},
+	{"custom call", `{"type":"custom_tool_call","call_id":"c","name":"apply_patch","input":"*** Begin"}`,
+		`{"type":"custom_tool_call","call_id":"c","name":"apply_patch","input":"*** Begin"}`},
+	{"custom result", `{"type":"custom_tool_call_output","call_id":"c","output":"ok"}`,
+		`{"type":"custom_tool_call_output","call_id":"c","output":"ok"}`},
+	{"reference", `{"type":"item_reference","id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
+	{"reference without type", `{"id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
+	{"unknown type", `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`, `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`},
+}
+
+func TestItems(t *testing.T) {
+	t.Parallel()
+	for _, tt := range items {
+		r, err := api.DecodeRequest([]byte(`{"input":[` + tt.sent + `]}`))
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		got, err := api.Encode(r.Input[0])
+		if err != nil || string(got) != tt.written {
+			t.Errorf("%s:\n got %s, %v\nwant %s", tt.name, got, err, tt.written)
+		}
+		again, err := api.DecodeItem(got)
+		if err != nil {
+			t.Errorf("%s: what was written is not accepted: %v", tt.name, err)
+			continue
+		}
+		if twice, _ := api.Encode(again); string(twice) != tt.written {
+			t.Errorf("%s: written a second time it is %s", tt.name, twice)
+		}
+	}
+}
+
+func TestSetID(t *testing.T) {
+	t.Parallel()
+	for _, tt := range items {
+		r, err := api.DecodeRequest([]byte(`{"input":[` + tt.sent + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		api.SetID(r.Input[0], "new_1")
+		data, err := api.Encode(r.Input[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ ID, Type string }
+		if err := json.Unmarshal(data, &got); err != nil || got.ID != "new_1" || got.Type != api.Kind(r.Input[0]) {
+			t.Errorf("%s: got %s, %v", tt.name, data, err)
+		}
+		if api.ID(r.Input[0]) != "new_1" {
+			t.Errorf("%s: ID is %q", tt.name, api.ID(r.Input[0]))
+		}
+	}
+}
+
+func TestToolsRoundTrip(t *testing.T) {
+	t.Parallel()
+	const tools = `[{"type":"function","name":"f","description":"d","parameters":{"z":1.0,"a":[]},"strict":false},` +
+		`{"type":"function","name":"g","description":null,"parameters":null,"strict":null},` +
+		`{"server_label":"s","type":"mcp","headers":{"b":"1","a":"2"}}]`
+	r, err := api.DecodeRequest([]byte(`{"tools":` + tools + `}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := api.Encode(r.Tools); err != nil || string(got) != tools {
+		t.Errorf("got %s, %v;\nwant %s", got, err, tools)
+	}
+}
+
+func TestToolChoiceRoundTrip(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{
+		`null`:                           `"auto"`,
+		`"none"`:                         `"none"`,
+		`"required"`:                     `"required"`,
+		`{"name":"f","type":"function"}`: `{"name":"f","type":"function"}`,
+		`{"type":"web_search_preview"}`:  `{"type":"web_search_preview"}`,
+		`{"type":"allowed_tools","tools":[],"mode":"auto","x":[]}`: `{"type":"allowed_tools","tools":[],"mode":"auto","x":[]}`,
+	} {
+		r, err := api.DecodeRequest([]byte(`{"tool_choice":` + sent + `}`))
+		if err != nil {
+			t.Errorf("%s: %v", sent, err)
+			continue
+		}
+		if got, err := api.Encode(r.ToolChoice); err != nil || string(got) != want {
+			t.Errorf("%s: got %s, %v", sent, got, err)
+		}
+	}
+}
+
+func TestResponseRoundTrip(t *testing.T) {
+	t.Parallel()
+	var r api.Response
+	if err := json.Unmarshal([]byte(`{"output":[`+items[3].sent+`,`+items[9].sent+`],"tools":[{"type":"x","b":1.0}],
+		"tool_choice":{"type":"function","name":"f"},"metadata":{"a":"b"},"id":"resp_1","usage":{"input_tokens":3}}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	first, err := api.Encode(&r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again api.Response
+	if err := json.Unmarshal(first, &again); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := api.Encode(&again); err != nil || string(first) != string(second) {
+		t.Errorf("got %s, %v;\nwant %s", second, err, first)
+	}
+	if r.ToolChoice.Name != "f" || len(r.Output) != 2 || r.Usage.InputTokens != 3 {
+		t.Errorf("got %s", first)
+	}
+}
+
+// TestResponseSchema holds the members that OpenAI's SDKs and the schemas of Open Responses require, and which of them
+// may be null.
+func TestResponseSchema(t *testing.T) {
+	t.Parallel()
+	data, err := api.Encode(&api.Response{Output: []api.Item{}, Tools: []api.Tool{}, Metadata: map[string]string{},
+		Text: api.TextOptions{Format: api.Format{Type: "text"}}, Usage: &api.Usage{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	zero := 0.0
+	want := map[string]any{ // nil: must be there and may be null
+		"id": "", "object": "", "created_at": zero, "completed_at": nil, "status": "", "background": false, "error": nil,
+		"incomplete_details": nil, "instructions": nil, "max_output_tokens": nil, "max_tool_calls": nil, "model": "",
+		"output": []any{}, "parallel_tool_calls": false, "previous_response_id": nil,
+		"reasoning":    map[string]any{"effort": nil, "summary": nil},
+		"service_tier": "", "store": false, "text": map[string]any{"format": map[string]any{"type": "text"}},
+		"tool_choice": "auto", "tools": []any{}, "truncation": "", "metadata": map[string]any{},
+		"usage": map[string]any{"input_tokens": zero, "input_tokens_details": map[string]any{"cached_tokens": zero},
+			"output_tokens": zero, "output_tokens_details": map[string]any{"reasoning_tokens": zero}, "total_tokens": zero},
+		"temperature": zero, "top_p": zero, "presence_penalty": zero, "frequency_penalty": zero, "top_logprobs": zero,
+		"top_k": zero, "min_p": zero, "repetition_penalty": zero, "seed": zero,
+		"safety_identifier": nil, "prompt_cache_key": nil, "user": nil,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %s", data)
+		for name := range want {
+			if !reflect.DeepEqual(got[name], want[name]) {
+				t.Errorf("%s: got %v, want %v", name, got[name], want[name])
+			}
+		}
+	}
+}
+
+func TestErrorBody(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		e    *api.Error
+		want string
+	}{
+		{api.BadRequest("c", "p", "%d < 2", 1), `{"error":{"message":"1 < 2","type":"invalid_request_error","param":"p","code":"c"}}`},
+		{&api.Error{Type: "server_error", Message: "m"}, `{"error":{"message":"m","type":"server_error","param":null,"code":null}}`},
+	} {
+		if got, err := api.Encode(tt.e); err != nil || string(got) != tt.want {
+			t.Errorf("got %s, %v; want %s", got, err, tt.want)
+		}
+	}
+}
+
+func TestEncodeEvent(t *testing.T) {
+	t.Parallel()
+	at := api.Place{ItemID: "i", OutputIndex: 1}
+	code := "server_error"
+	tests := []struct {
+		event                 api.Event
+		openAI, openResponses string
+	}{
+		{&api.ReasoningDelta{Head: api.Head{Type: api.EventReasoningDelta, SequenceNumber: 4}, Place: at, Delta: "<"},
+			`{"type":"response.reasoning_text.delta","sequence_number":4,"item_id":"i","output_index":1,"content_index":0,"delta":"<"}`,
+			`{"type":"response.reasoning.delta","sequence_number":4,"item_id":"i","output_index":1,"content_index":0,"delta":"<"}`},
+		{&api.ReasoningDone{Head: api.Head{Type: api.EventReasoningDone}, Place: at, Text: "t"},
+			`{"type":"response.reasoning_text.done","sequence_number":0,"item_id":"i","output_index":1,"content_index":0,"text":"t"}`,
+			`{"type":"response.reasoning.done","sequence_number":0,"item_id":"i","output_index":1,"content_index":0,"text":"t"}`},
+		{&api.ErrorEvent{Head: api.Head{Type: api.EventError, SequenceNumber: 2}, Code: &code, Message: "m"},
+			`{"type":"error","sequence_number":2,"code":"server_error","message":"m","param":null}`,
+			`{"type":"error","sequence_number":2,"error":{"type":"server_error","code":"server_error","message":"m","param":null}}`},
+		{&api.TextDelta{Head: api.Head{Type: api.EventTextDelta}, Place: at, Delta: "d", Logprobs: []api.Logprob{}},
+			`{"type":"response.output_text.delta","sequence_number":0,"item_id":"i","output_index":1,"content_index":0,"delta":"d","logprobs":[]}`, ""},
+		{&api.PartEvent{Head: api.Head{Type: api.EventPartAdded}, Place: at, Part: api.ReasoningText{}},
+			`{"type":"response.content_part.added","sequence_number":0,"item_id":"i","output_index":1,"content_index":0,"part":{"type":"reasoning_text","text":""}}`, ""},
+		{&api.SummaryPartEvent{Head: api.Head{Type: api.EventSummaryPartDone}, Place: at, Part: api.SummaryText{Text: "s"}},
+			`{"type":"response.reasoning_summary_part.done","sequence_number":0,"item_id":"i","output_index":1,"summary_index":0,"part":{"type":"summary_text","text":"s"}}`, ""},
+		{&api.ItemEvent{Head: api.Head{Type: api.EventItemAdded}, OutputIndex: 2, Item: &api.FunctionCall{ID: "fc", CallID: "c", Name: "f", Status: "in_progress"}},
+			`{"type":"response.output_item.added","sequence_number":0,"output_index":2,"item":{"type":"function_call","id":"fc","call_id":"c","name":"f","arguments":"","status":"in_progress"}}`, ""},
+		{&api.ArgumentsDone{Head: api.Head{Type: api.EventArgumentsDone}, Place: at, Name: "f", Arguments: "{}"},
+			`{"type":"response.function_call_arguments.done","sequence_number":0,"item_id":"i","output_index":1,"name":"f","arguments":"{}"}`, ""},
+		{&api.KeepAlive{Head: api.Head{Type: api.EventKeepAlive, SequenceNumber: 9}}, `{"type":"keepalive","sequence_number":9}`, ""},
+	}
+	for _, tt := range tests {
+		if tt.openResponses == "" {
+			tt.openResponses = tt.openAI
+		}
+		for dialect, want := range map[api.Dialect]string{api.OpenAI: tt.openAI, api.OpenResponses: tt.openResponses} {
+			got, err := api.EncodeEvent([]byte("x"), tt.event, dialect)
+			if err != nil || string(got) != "x"+want {
+				t.Errorf("got %s, %v;\nwant x%s", got, err, want)
+			}
+			if name := api.EventName(tt.event, dialect); !strings.HasPrefix(want, `{"type":"`+name+`"`) {
+				t.Errorf("name %q of %s", name, want)
+			}
+		}
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	r := &api.Response{ID: "resp_1"}
+	for name, want := range map[string]bool{
+		api.EventCreated: false, api.EventInProgress: false, api.EventCompleted: true, api.EventIncomplete: true, api.EventFailed: true,
+	} {
+		got, ok := api.Terminal(&api.ResponseEvent{Head: api.Head{Type: name}, Response: r})
+		if ok != want || ok && got != r {
+			t.Errorf("%s: got %v %v, want %v", name, got, ok, want)
+		}
+	}
+	if _, ok := api.Terminal(&api.ErrorEvent{Head: api.Head{Type: api.EventError}}); ok {
+		t.Error("an error event ended the stream before response.failed")
+	}
+}
+
+// FuzzDecodeRequest looks for requests that are accepted and whose items then cannot be written or read again.
+func FuzzDecodeRequest(f *testing.F) {
+	for _, item := range items {
+		f.Add([]byte(`{"input":[` + item.sent + `]}`))
+	}
+	f.Add([]byte(`{"input":"a","tools":[{"type":"function","name":"f"}],"tool_choice":"auto","metadata":{"a":"b"},"logit_bias":{"1":2}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := api.DecodeRequest(data)
+		if err != nil {
+			var e *api.Error
+			if !errors.As(err, &e) || e.Status != 400 {
+				t.Fatalf("got %v, want an *api.Error with status 400", err)
+			}
+			return
+		}
+		for _, item := range r.Input {
+			written, err := api.Encode(item)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := api.DecodeItem(written)
+			if err != nil {
+				t.Fatalf("%s is not accepted: %v", written, err)
+			}
+			if twice, err := api.Encode(again); err != nil || string(twice) != string(written) {
+				t.Fatalf("%s became %s, %v", written, twice, err)
+			}
+		}
+		for _, v := range []any{r.Tools, r.ToolChoice} {
+			if _, err := api.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkDecodeRequest(b *testing.B) {
+	body := []byte(`{"input":[` + strings.Repeat(items[3].sent+",", 200) + items[3].sent + `]}`)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := api.DecodeRequest(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEncodeEvent(b *testing.B) {
+	e := &api.TextDelta{Head: api.Head{Type: api.EventTextDelta}, Delta: " word", Logprobs: []api.Logprob{}}
+	var buf []byte
+	for b.Loop() {
+		buf, _ = api.EncodeEvent(buf[:0], e, api.OpenAI)
+	}
+}
