@@ -40,8 +40,11 @@ type KVLayout struct {
 // A KVGroup is a set of layers that share block tables.
 type KVGroup struct {
 	BlockTokens int // positions per block
-	Blocks      int // blocks in the pool; ids 0..Blocks-1
-	Window      int // 0 = full attention; else a position sees itself and the Window-1 positions before it
+	// Blocks is the size of the pool; ids are 0..Blocks-1. In a windowed group a running sequence needs about
+	// Window/BlockTokens + 4, and a batch MaxBatchTokens/BlockTokens; New runs fewer sequences when there are fewer. All
+	// beyond that remembers prefixes.
+	Blocks int
+	Window int // 0 = full attention; else a position sees itself and the Window-1 positions before it
 }
 
 // A Batch is one step's work: flat slices that a Runner can upload as they are. It is valid during Step only.
@@ -58,7 +61,7 @@ type Row struct {
 	// Context is the number of positions known after this step: position of the row's last token + 1.
 	Context int
 	// Blocks[g][i] is the block of group g that holds positions i*BlockTokens … (i+1)*BlockTokens-1. Entries of a
-	// windowed group that lie wholly behind the window of every token of this row are -1 and must not be read.
+	// windowed group that lie wholly behind the window of every token of this row may be -1 and must not be read.
 	Blocks [][]int32
 
 	Sampling  *sample.Params // nil: this row's prompt is not finished, sample nothing
