@@ -203,7 +203,7 @@ func (e *Engine) run(ctx context.Context) {
 func (e *Engine) loop(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			err = &PanicError{Value: r, Stack: debug.Stack()}
 		}
 	}()
 	for e.receive() {

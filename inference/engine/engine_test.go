@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"chorale/inference/engine"
 	"chorale/inference/engine/enginetest"
@@ -680,7 +683,8 @@ func TestConstraintPanics(t *testing.T) {
 	t.Parallel()
 	e := start(t, enginetest.Options{}, engine.Options{})
 	g := generate(t, e, engine.Request{Prompt: counting(5, 0), Constraint: &rule{allowed: func(int) []int32 { panic("grammar is broken") }}})
-	if f, err := g.End(); f.Reason != engine.Failed || err == nil || !strings.Contains(err.Error(), "grammar is broken") {
+	f, err := g.End()
+	if pe := new(engine.PanicError); f.Reason != engine.Failed || !errors.As(err, &pe) || pe.Value != "grammar is broken" || len(pe.Stack) == 0 {
 		t.Errorf("ended with %+v, %v", f, err)
 	}
 }
@@ -715,5 +719,156 @@ func TestClose(t *testing.T) {
 	}
 	if err := e.Close(); err != nil {
 		t.Errorf("second close: %v", err)
+	}
+}
+
+// aSecondAStep is a device that takes a second for every step, on the clock of synctest.
+func aSecondAStep(ctx context.Context, _ *engine.Batch) error {
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, enginetest.Options{BeforeStep: aSecondAStep}, engine.Options{MaxSequences: 1})
+		request := engine.Request{Prompt: counting(5, 0), MaxTokens: 4}
+		running, waiting := generate(t, e, request), generate(t, e, request)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := e.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("drain in three seconds: %v, want that the time is up", err)
+		}
+		if _, err := e.Generate(t.Context(), request); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("error %v while draining, want ErrClosed", err)
+		}
+		begun := time.Now()
+		for range 2 { // the second time there is nothing to wait for
+			if err := e.Drain(t.Context()); err != nil {
+				t.Errorf("drain: %v", err)
+			}
+		}
+		if d := time.Since(begun); d != 5*time.Second {
+			t.Errorf("drained after %v more, want 5s for the rest of eight steps", d)
+		}
+		for _, g := range []*engine.Generation{running, waiting} {
+			if f, err := g.End(); err != nil || f.GeneratedTokens != 4 {
+				t.Errorf("finish %+v, %v, want all four tokens", f, err)
+			}
+		}
+		if _, err := e.Generate(t.Context(), request); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("error %v after draining, want ErrClosed", err)
+		}
+	})
+}
+
+func TestDrainIdle(t *testing.T) {
+	t.Parallel()
+	e := start(t, enginetest.Options{}, engine.Options{})
+	if err := e.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, enginetest.Options{BeforeStep: aSecondAStep}, engine.Options{MaxSequences: 1, MaxBatchTokens: 8})
+		request := engine.Request{Prompt: counting(20, 0), MaxTokens: 3}
+		first, second := generate(t, e, request), generate(t, e, request)
+		time.AfterFunc(1500*time.Millisecond, func() {
+			if s := e.Stats(); s.Running != 1 || s.Waiting != 1 || s.Steps != 1 || s.Admitted != 1 || s.Groups[0].Used != 4 || s.Groups[0].Cached != 0 {
+				t.Errorf("in the second step: %+v", s)
+			}
+		})
+		for _, g := range []*engine.Generation{first, second} {
+			if _, err := g.End(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := engine.Stats{
+			Steps:         8, // three for the first prompt, and one for the second; two more tokens each
+			PrefillTokens: 20 + 4,
+			CachedTokens:  16,
+			DecodeTokens:  6,
+			Admitted:      2,
+			QueueTime:     5 * time.Second,
+			StepTime:      8 * time.Second,
+			Exhausted:     2,
+		}
+		got := e.Stats()
+		groups := got.Groups
+		got.Groups = nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if (groups[0] != engine.GroupStats{Cached: 5, Total: 100}) {
+			t.Errorf("full group %+v, want the five full blocks cached", groups[0])
+		}
+		groups[0].Total = 0
+		if e.Stats().Groups[0].Total != 100 {
+			t.Error("stats are not a copy")
+		}
+	})
+}
+
+// A metronome is a Runner without work that counts its steps.
+type metronome struct {
+	fixed
+	steps chan struct{} // buffered, so that counting costs few switches of goroutines
+}
+
+func (m metronome) Step(ctx context.Context, b *engine.Batch, out []sample.Result) error {
+	select {
+	case m.steps <- struct{}{}:
+	case <-ctx.Done():
+	}
+	return m.fixed.Step(ctx, b, out)
+}
+
+// BenchmarkStep is what the engine itself costs in a step in which every sequence decodes: a Runner of no cost, two KV
+// groups as gpt-oss has them, and every token read. Each sequence is followed by another after 2,000 tokens.
+func BenchmarkStep(b *testing.B) {
+	for _, n := range []int{1, 64, 256} {
+		b.Run(fmt.Sprintf("%d sequences", n), func(b *testing.B) {
+			m := metronome{fixed{engine.KVLayout{
+				Groups:     []engine.KVGroup{{BlockTokens: 16, Blocks: 200 * n}, {BlockTokens: 16, Blocks: 16*n + 64, Window: 128}},
+				MaxContext: 3000, Vocab: 201088,
+			}}, make(chan struct{}, 64)}
+			e, err := engine.New(m, engine.Options{MaxSequences: n})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var readers sync.WaitGroup
+			for i := range n {
+				readers.Go(func() {
+					r := engine.Request{Prompt: counting(100, i), MaxTokens: 2000}
+					for {
+						g, err := e.Generate(b.Context(), r)
+						if err != nil {
+							return // closed
+						}
+						for range g.Tokens() {
+						}
+					}
+				})
+			}
+			for e.Stats().Admitted < uint64(n) {
+				<-m.steps
+			}
+			before := e.Stats()
+			for b.Loop() {
+				<-m.steps
+			}
+			b.StopTimer()
+			after := e.Stats()
+			b.ReportMetric(float64(after.DecodeTokens-before.DecodeTokens)/float64(after.Steps-before.Steps), "tokens/step")
+			e.Close()
+			readers.Wait()
+		})
 	}
 }

@@ -34,7 +34,7 @@ func randomLayout(rng *rand.Rand) engine.KVLayout {
 		if rng.IntN(3) == 0 {
 			g.BlockTokens = 1 + rng.IntN(6)
 		}
-		g.Blocks = (g.Window+30)/g.BlockTokens + 4 + rng.IntN(40) // 30 is the largest multiple of two such sizes
+		g.Blocks = (g.Window+60)/g.BlockTokens + 4 + rng.IntN(40) // 60 is the largest common multiple of such sizes
 		l.Groups = append(l.Groups, g)
 	}
 	if rng.IntN(3) == 0 {
@@ -103,7 +103,7 @@ func (op *operation) check() error {
 }
 
 // operate runs random operations on a random engine and returns its counts. The runner checks every position that is
-// read, start the books before every step and for leaks at the end.
+// read, and start has the books checked before every step and at the end.
 func operate(t *testing.T, seed uint64) engine.Stats {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))

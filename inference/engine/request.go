@@ -25,6 +25,15 @@ func (e *ContextError) Error() string {
 	return fmt.Sprintf("the prompt has %d tokens, at most %d fit: the context holds %d, prompt and output together", e.Got, e.Max-1, e.Max)
 }
 
+// A PanicError is what stopped the engine when the Runner, a constraint or the engine itself panicked. The stack is for
+// whoever mends it, and so is not part of the message.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
 // A Request asks for the tokens that follow a prompt.
 type Request struct {
 	Prompt     []int32       // copied

@@ -11,7 +11,8 @@ type Runner interface {
 	// Step runs the forward pass of b, writes the new keys and values through the block tables, and for every row i
 	// with Sampling != nil stores the token sampled after the row's last token in out[i]; len(out) == len(b.Rows).
 	// A row's result depends on that row alone, bit for bit, whatever else is in the batch and however the prompt was
-	// cut into chunks. An error is fatal for the whole engine.
+	// cut into chunks. An error is fatal for the whole engine. ctx ends when the engine is closed; the step may then be
+	// left unfinished with ctx's error.
 	Step(ctx context.Context, b *Batch, out []sample.Result) error
 	// KV describes the key/value memory. It is constant for the life of the Runner.
 	KV() KVLayout
