@@ -1,0 +1,184 @@
+package responses_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"chorale/server/api"
+)
+
+// A client rebuilds a response from its events as the strictest client does (openai-node's responses.stream()), and
+// reports what that one would throw for.
+type client struct {
+	t      testing.TB
+	n      int // events so far
+	output []map[string]any
+	texts  map[string]string // text of each open part, by its place
+	done   bool
+}
+
+func (c *client) failf(format string, args ...any) {
+	c.t.Helper()
+	c.t.Errorf("event %d: %s", c.n-1, fmt.Sprintf(format, args...))
+}
+
+func (c *client) event(e api.Event) {
+	c.t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(encode(c.t, e)), &m); err != nil {
+		c.t.Fatal(err)
+	}
+	c.n++
+	name := m["type"].(string)
+	if c.done {
+		c.failf("%s follows the terminal event", name)
+	}
+	if int(m["sequence_number"].(float64)) != c.n-1 {
+		c.failf("sequence number %v", m["sequence_number"])
+	}
+	if (c.n == 1) != (name == api.EventCreated) || (c.n == 2) != (name == api.EventInProgress) {
+		c.failf("%s in this place", name)
+	}
+	switch name {
+	case api.EventCreated, api.EventInProgress:
+		c.texts = map[string]string{}
+		if n := len(m["response"].(map[string]any)["output"].([]any)); n != 0 {
+			c.failf("%d items before they happen", n)
+		}
+	case api.EventCompleted, api.EventIncomplete, api.EventFailed:
+		c.done = true
+		if got, want := encode(c.t, m["response"].(map[string]any)["output"]), encode(c.t, c.output); got != want && len(c.output) > 0 {
+			c.failf("the final output differs from the stream:\n got %s\nwant %s", got, want)
+		}
+	case api.EventItemAdded:
+		c.added(m)
+	case api.EventItemDone:
+		c.itemDone(m)
+	case api.EventError:
+	default:
+		c.inside(name, m)
+	}
+}
+
+func (c *client) added(m map[string]any) {
+	item := m["item"].(map[string]any)
+	if int(m["output_index"].(float64)) != len(c.output) {
+		c.failf("output_index %v, want %d", m["output_index"], len(c.output))
+	}
+	for _, other := range c.output {
+		if other["id"] == item["id"] || item["id"] == "" {
+			c.failf("id %q is empty or not unique", item["id"])
+		}
+		if other["status"] == api.InProgress {
+			c.failf("item %v is still open", other["id"])
+		}
+	}
+	if item["status"] != api.InProgress {
+		c.failf("an item begins with status %v", item["status"])
+	}
+	if item["type"] == "function_call" && (item["arguments"] != "" || item["call_id"] == "") {
+		c.failf("a call begins with arguments %q and call_id %q", item["arguments"], item["call_id"])
+	}
+	c.output = append(c.output, item)
+}
+
+// place returns the open item that the event is about, and the key of its part.
+func (c *client) place(m map[string]any) (map[string]any, string) {
+	i := int(m["output_index"].(float64))
+	if i != len(c.output)-1 || c.output[i]["id"] != m["item_id"] {
+		c.failf("output_index %d and item_id %v, but the open item is the last of %d", i, m["item_id"], len(c.output))
+	}
+	if s, ok := m["summary_index"]; ok {
+		return c.output[i], fmt.Sprintf("%d.summary.%v", i, s)
+	}
+	return c.output[i], fmt.Sprintf("%d.content.%v", i, m["content_index"])
+}
+
+// inside follows what happens in an item.
+func (c *client) inside(name string, m map[string]any) {
+	item, key := c.place(m)
+	if m["content_index"] != nil && m["content_index"] != 0.0 || m["summary_index"] != nil && m["summary_index"] != 0.0 {
+		c.failf("index of a part: %v, %v", m["content_index"], m["summary_index"])
+	}
+	text, open := c.texts[key]
+	kind := map[string]string{
+		api.EventTextDelta: "message", api.EventTextDone: "message", api.EventReasoningDelta: "reasoning",
+		api.EventReasoningDone: "reasoning", api.EventSummaryPartAdded: "reasoning", api.EventSummaryPartDone: "reasoning",
+		api.EventSummaryDelta: "reasoning", api.EventSummaryDone: "reasoning", api.EventArgumentsDelta: "function_call",
+		api.EventArgumentsDone: "function_call", api.EventPartAdded: item["type"].(string), api.EventPartDone: item["type"].(string),
+	}[name]
+	if kind != item["type"] {
+		c.failf("%s inside of a %v", name, item["type"])
+	}
+	switch name {
+	case api.EventPartAdded, api.EventSummaryPartAdded:
+		if open || m["part"].(map[string]any)["text"] != "" {
+			c.failf("a part begins twice or with text")
+		}
+		c.texts[key] = ""
+	case api.EventArgumentsDelta:
+		item["arguments"] = item["arguments"].(string) + m["delta"].(string)
+	case api.EventArgumentsDone:
+		if m["arguments"] != item["arguments"] || m["name"] != item["name"] {
+			c.failf("arguments are %v, the deltas gave %v", m["arguments"], item["arguments"])
+		}
+	case api.EventTextDelta, api.EventReasoningDelta, api.EventSummaryDelta:
+		if !open || m["delta"] == "" {
+			c.failf("a delta that is empty or before its part")
+		}
+		c.texts[key] = text + m["delta"].(string)
+	case api.EventTextDone, api.EventReasoningDone, api.EventSummaryDone:
+		if !open || m["text"] != text {
+			c.failf("text is %q, the deltas gave %q", m["text"], text)
+		}
+	case api.EventPartDone, api.EventSummaryPartDone:
+		part := m["part"].(map[string]any)
+		if !open || part["text"] != text {
+			c.failf("the part has %q, the deltas gave %q", part["text"], text)
+		}
+		list := "content"
+		if name == api.EventSummaryPartDone {
+			list = "summary"
+		}
+		parts, _ := item[list].([]any)
+		item[list] = append(parts, part)
+	default:
+		c.failf("unknown event %s", name)
+	}
+}
+
+func (c *client) itemDone(m map[string]any) {
+	item := m["item"].(map[string]any)
+	i := int(m["output_index"].(float64))
+	if i != len(c.output)-1 {
+		c.failf("output_index %d, want %d", i, len(c.output)-1)
+		return
+	}
+	// What is only known at the end is new; everything else must be what the events before said.
+	c.output[i]["status"] = item["status"]
+	if sealed, ok := item["encrypted_content"]; ok {
+		c.output[i]["encrypted_content"] = sealed
+	}
+	if got, want := encode(c.t, item), encode(c.t, c.output[i]); got != want {
+		c.failf("the finished item differs from the stream:\n got %s\nwant %s", got, want)
+	}
+	if item["status"] != api.Completed && item["status"] != api.Incomplete {
+		c.failf("an item ends with status %v", item["status"])
+	}
+	// Every item that goes out can come back in.
+	raw := encode(c.t, item)
+	if again, err := api.DecodeItem([]byte(raw)); err != nil {
+		c.failf("the item is not accepted as input: %v", err)
+	} else if twice := mapOf(c.t, encode(c.t, again)); encode(c.t, twice) != raw {
+		c.failf("as input the item becomes %s", encode(c.t, twice))
+	}
+}
+
+func mapOf(t testing.TB, data string) (m map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(data), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -1,0 +1,190 @@
+package responses
+
+import (
+	"fmt"
+	"strings"
+
+	"chorale/server/api"
+)
+
+// phaseCommentary marks a message in front of the answer, e.g. one that says what the model is about to do.
+const phaseCommentary = "commentary"
+
+// An emitter turns what the model writes into numbered events, and grows the response from the same calls, so that the
+// stream and the final object cannot differ. Its verbs are open, text, close and finish, between begin and the end; an
+// item has its parts from the table below. One item is open at a time.
+type emitter struct {
+	response *api.Response // grows; handed out by finish only
+	yield    func(api.Event) bool
+	gone     bool // the reader has stopped reading; the response still grows
+	sequence int
+
+	summarise bool     // reasoning gets a summary too
+	item      api.Item // the open one, as it was added; nil: none
+	content   strings.Builder
+	logprobs  []api.Logprob // of content
+}
+
+// A stream is one way in which an item's text reaches the client: the events that begin it, carry a piece of it and end
+// it.
+type stream struct {
+	added func(place) api.Event // nil: the text is a member of the item, not a part
+	delta func(p place, text string, logprobs []api.Logprob) api.Event
+	done  func(p place, text string, logprobs []api.Logprob) []api.Event
+}
+
+// streams is the table of the parts that an item has and the events that they emit.
+func (e *emitter) streams() []stream {
+	switch e.item.(type) {
+	case *api.Message:
+		return []stream{outputText}
+	case *api.Reasoning:
+		if e.summarise {
+			return []stream{reasoningText, summaryText}
+		}
+		return []stream{reasoningText}
+	case *api.FunctionCall:
+		return []stream{arguments}
+	default:
+		panic(fmt.Sprintf("no streams for an item of type %T", e.item))
+	}
+}
+
+var outputText = stream{
+	added: func(p place) api.Event {
+		return &api.PartEvent{Head: p.head(api.EventPartAdded), Place: p.Place, Part: api.OutputText{}}
+	},
+	delta: func(p place, text string, logprobs []api.Logprob) api.Event {
+		return &api.TextDelta{Head: p.head(api.EventTextDelta), Place: p.Place, Delta: text, Logprobs: logprobs}
+	},
+	done: func(p place, text string, logprobs []api.Logprob) []api.Event {
+		return []api.Event{
+			&api.TextDone{Head: p.head(api.EventTextDone), Place: p.Place, Text: text, Logprobs: logprobs},
+			&api.PartEvent{Head: p.head(api.EventPartDone), Place: p.Place,
+				Part: api.OutputText{Text: text, Logprobs: logprobs}},
+		}
+	},
+}
+
+var reasoningText = stream{
+	added: func(p place) api.Event {
+		return &api.PartEvent{Head: p.head(api.EventPartAdded), Place: p.Place, Part: api.ReasoningText{}}
+	},
+	delta: func(p place, text string, _ []api.Logprob) api.Event {
+		return &api.ReasoningDelta{Head: p.head(api.EventReasoningDelta), Place: p.Place, Delta: text}
+	},
+	done: func(p place, text string, _ []api.Logprob) []api.Event {
+		return []api.Event{
+			&api.ReasoningDone{Head: p.head(api.EventReasoningDone), Place: p.Place, Text: text},
+			&api.PartEvent{Head: p.head(api.EventPartDone), Place: p.Place, Part: api.ReasoningText{Text: text}},
+		}
+	},
+}
+
+var summaryText = stream{
+	added: func(p place) api.Event {
+		return &api.SummaryPartEvent{Head: p.head(api.EventSummaryPartAdded), Place: p.Place, Part: api.SummaryText{}}
+	},
+	delta: func(p place, text string, _ []api.Logprob) api.Event {
+		return &api.SummaryDelta{Head: p.head(api.EventSummaryDelta), Place: p.Place, Delta: text}
+	},
+	done: func(p place, text string, _ []api.Logprob) []api.Event {
+		return []api.Event{
+			&api.SummaryDone{Head: p.head(api.EventSummaryDone), Place: p.Place, Text: text},
+			&api.SummaryPartEvent{Head: p.head(api.EventSummaryPartDone), Place: p.Place,
+				Part: api.SummaryText{Text: text}},
+		}
+	},
+}
+
+var arguments = stream{
+	delta: func(p place, text string, _ []api.Logprob) api.Event {
+		return &api.ArgumentsDelta{Head: p.head(api.EventArgumentsDelta), Place: p.Place, Delta: text}
+	},
+	done: func(p place, text string, _ []api.Logprob) []api.Event {
+		return []api.Event{&api.ArgumentsDone{Head: p.head(api.EventArgumentsDone), Place: p.Place,
+			Name: p.e.item.(*api.FunctionCall).Name, Arguments: text}}
+	},
+}
+
+// A place is the open item's place in the response, from which events take their numbers.
+type place struct {
+	api.Place
+	e *emitter
+}
+
+func (e *emitter) place() place {
+	return place{api.Place{ItemID: api.ID(e.item), OutputIndex: len(e.response.Output)}, e}
+}
+
+func (p place) head(name string) api.Head { return p.e.head(name) }
+
+// head gives an event the next number.
+func (e *emitter) head(name string) api.Head {
+	e.sequence++
+	return api.Head{Type: name, SequenceNumber: e.sequence - 1}
+}
+
+func (e *emitter) send(event api.Event) { e.gone = e.gone || !e.yield(event) }
+
+// begin announces the response.
+func (e *emitter) begin() {
+	for _, name := range []string{api.EventCreated, api.EventInProgress} {
+		snapshot := *e.response
+		e.send(&api.ResponseEvent{Head: e.head(name), Response: &snapshot})
+	}
+}
+
+// open begins an item, which has no text yet, and its parts.
+func (e *emitter) open(item api.Item) {
+	e.item, e.logprobs = item, []api.Logprob{}
+	e.content.Reset()
+	e.send(&api.ItemEvent{Head: e.head(api.EventItemAdded), OutputIndex: len(e.response.Output), Item: item})
+	for _, s := range e.streams() {
+		if s.added != nil {
+			e.send(s.added(e.place()))
+		}
+	}
+}
+
+// text adds to the open item. logprobs are those of the tokens that completed the text.
+func (e *emitter) text(delta string, logprobs []api.Logprob) {
+	e.content.WriteString(delta)
+	e.logprobs = append(e.logprobs, logprobs...)
+	for _, s := range e.streams() {
+		e.send(s.delta(e.place(), delta, append([]api.Logprob{}, logprobs...)))
+	}
+}
+
+// close ends the open item. finished makes the complete item, which close returns, of the added one and its text.
+func (e *emitter) close(finished func(added api.Item, text string, logprobs []api.Logprob) api.Item) api.Item {
+	text := e.content.String()
+	for _, s := range e.streams() {
+		for _, event := range s.done(e.place(), text, e.logprobs) {
+			e.send(event)
+		}
+	}
+	item := finished(e.item, text, e.logprobs)
+	e.send(&api.ItemEvent{Head: e.head(api.EventItemDone), OutputIndex: len(e.response.Output), Item: item})
+	e.response.Output = append(e.response.Output, item)
+	e.item = nil
+	return item
+}
+
+// fail says why the response is about to fail.
+func (e *emitter) fail(failure *api.ResponseError) {
+	e.response.Error = failure
+	e.send(&api.ErrorEvent{Head: e.head(api.EventError), Code: &failure.Code, Message: failure.Message})
+}
+
+// finish sends the terminal event that belongs to the response's status.
+func (e *emitter) finish() {
+	name := api.EventIncomplete // also of a cancelled one: the set of events has no name for that
+	switch e.response.Status {
+	case api.Completed:
+		name = api.EventCompleted
+	case api.Failed:
+		name = api.EventFailed
+	}
+	e.send(&api.ResponseEvent{Head: e.head(name), Response: e.response})
+}

@@ -1,0 +1,233 @@
+package responses
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"chorale/inference/engine"
+	"chorale/inference/harmony"
+	"chorale/inference/sample"
+	"chorale/server/api"
+	"chorale/server/store"
+)
+
+const (
+	// maxUnknownRounds is how often in one response the model is told that a tool does not exist before its turn is over.
+	maxUnknownRounds = 2
+	// storeTimeout is how long a finished response waits for the disk, its client gone or not.
+	storeTimeout = 30 * time.Second
+)
+
+// Why a response is ended by the server.
+var (
+	errTooLong  = errors.New("the response took longer than this server allows")
+	errShutdown = errors.New("the server is shutting down")
+)
+
+// A Run is one response being generated. Generation begins with Create. Either Events is read or the context of Create
+// ends; until then a Run holds its place in the engine. Events is for one goroutine.
+type Run struct {
+	s          *Service
+	plan       *plan
+	ctx        context.Context // of this response
+	cancel     context.CancelCauseFunc
+	taken      atomic.Bool // by the reader of Events, or by the end of the context
+	generation *engine.Generation
+
+	tokens  []int32 // the sequence, prompt and all that followed: append only, never rendered again
+	turn    []store.Message
+	usage   api.Usage
+	unknown []harmony.Message // calls of this round to tools that do not exist
+	called  bool              // a function of the client was called
+
+	out     emitter
+	parser  *harmony.Parser
+	message message // the one being written
+	stops   *sample.Stops
+	stopped bool // a stop string was found
+}
+
+// An outcome is how generating ended: a status of the response, and with Failed the reason.
+type outcome struct {
+	status  string
+	failure *api.ResponseError
+}
+
+// Events generates the response. It yields response.created, response.in_progress, what happens, and last a terminal
+// event, whose response is stored by then if it is to be stored. When the context of Create ends or the loop is left,
+// generating stops within one step and the response is stored as cancelled, with what there is of it. Events can be read
+// once; a second time yields nothing.
+func (r *Run) Events() iter.Seq[api.Event] {
+	return func(yield func(api.Event) bool) {
+		if r.taken.Swap(true) {
+			return
+		}
+		defer r.s.leave(r)
+		r.out.yield = yield
+		r.out.begin()
+		r.conclude(r.generate())
+	}
+}
+
+// generate is the turn: it runs until the model is done, and on after each call that is answered here.
+func (r *Run) generate() outcome {
+	for round := 0; ; round++ {
+		r.parser = r.s.o.Codec.NewParser(harmony.ParserOptions{Role: harmony.RoleAssistant})
+		r.message = message{first: len(r.tokens) - len(r.s.assistantStart)}
+		for result := range r.generation.Tokens() {
+			if r.push(result); r.stopped || r.out.gone {
+				break
+			}
+		}
+		o := r.settle(r.generation.End())
+		if o.status != api.Completed || len(r.unknown) == 0 || r.called || round == maxUnknownRounds {
+			return o
+		}
+		if err := r.answerUnknown(); err != nil {
+			return r.failure(err)
+		}
+		if limit := r.plan.maxTokens; limit > 0 && r.usage.OutputTokens >= limit {
+			return outcome{status: api.Incomplete}
+		}
+		var err error
+		var tooLong *engine.ContextError
+		if r.generation, err = r.s.start(r.ctx, r.plan, r.tokens, r.usage.OutputTokens); errors.As(err, &tooLong) {
+			return outcome{status: api.Incomplete}
+		} else if err != nil {
+			return r.failure(err)
+		}
+	}
+}
+
+// push takes one sampled token.
+func (r *Run) push(result sample.Result) {
+	r.tokens = append(r.tokens, result.Token)
+	r.message.written++
+	inContent := r.parser.State() == harmony.StateContent
+	d, _ := r.parser.Push(result.Token) // the lenient parser has no errors
+	if r.plan.logprobs && inContent && d.Close == nil && r.message.visible {
+		r.message.unattached = append(r.message.unattached, r.logprob(result))
+	}
+	r.apply(d, api.Completed)
+}
+
+// settle ends what is open when a generation has ended, and says what that means for the response.
+func (r *Run) settle(f engine.Finish, err error) outcome {
+	// Input is what the model was given: the prompt and what was appended to it, each token once.
+	if r.usage.OutputTokens == 0 {
+		r.usage.InputTokensDetails.CachedTokens = f.CachedTokens
+	}
+	r.usage.InputTokens = f.PromptTokens - r.usage.OutputTokens
+	r.usage.OutputTokens += f.GeneratedTokens
+	r.usage.TotalTokens = r.usage.InputTokens + r.usage.OutputTokens
+
+	o := r.outcome(f, err)
+	switch {
+	case o.status == api.Completed:
+		d, _ := r.parser.End()
+		r.apply(d, api.Completed)
+	case r.parser.State() == harmony.StateContent: // half a header, in contrast, is nothing to show
+		d, _ := r.parser.End()
+		r.apply(d, api.Incomplete)
+	}
+	return o
+}
+
+func (r *Run) outcome(f engine.Finish, err error) outcome {
+	cause := context.Cause(r.ctx)
+	switch {
+	case r.stopped:
+		return outcome{status: api.Completed}
+	case errors.Is(cause, errTooLong), errors.Is(cause, errShutdown):
+		return r.failure(cause)
+	case cause != nil || r.out.gone:
+		return outcome{status: api.Cancelled}
+	case err != nil:
+		return r.failure(err)
+	case f.Reason == engine.StopToken:
+		return outcome{status: api.Completed}
+	default:
+		return outcome{status: api.Incomplete}
+	}
+}
+
+// failure logs the error and tells the client as much of it as is its business.
+func (r *Run) failure(err error) outcome {
+	message := "The server had an error while it generated the response."
+	switch {
+	case errors.Is(err, errTooLong):
+		message = fmt.Sprintf("The response took longer than the %v that this server allows.", r.s.o.MaxDuration)
+	case errors.Is(err, errShutdown), errors.Is(err, engine.ErrClosed):
+		message = "The server is shutting down."
+	default:
+		r.s.o.Logger.Error("response failed", "response_id", r.out.response.ID, "err", err)
+	}
+	return outcome{api.Failed, &api.ResponseError{Code: "server_error", Message: message}}
+}
+
+// answerUnknown appends an answer to each call of a tool that does not exist, which says so and which tools do, and the
+// beginning of the model's next message.
+func (r *Run) answerUnknown() error {
+	exist := "There are no tools."
+	if len(r.plan.callable) > 0 {
+		exist = "The tools are: " + functionsPrefix + strings.Join(r.plan.callable, ", "+functionsPrefix) + "."
+	}
+	for _, call := range r.unknown {
+		channel := call.Channel
+		if channel == "" {
+			channel = harmony.ChannelCommentary
+		}
+		answer := toolMessage(call.Recipient, channel, fmt.Sprintf("There is no tool %q. %s", call.Recipient, exist))
+		tokens, err := r.s.o.Codec.AppendMessage(nil, answer, false)
+		if err != nil {
+			return fmt.Errorf("render tool message: %w", err)
+		}
+		r.tokens = append(r.tokens, tokens...)
+		r.turn = append(r.turn, store.Message{Tokens: tokens})
+	}
+	r.unknown = nil
+	r.tokens = append(r.tokens, r.s.assistantStart...)
+	return nil
+}
+
+// conclude completes the response, stores it and sends the terminal event.
+func (r *Run) conclude(o outcome) {
+	a := r.out.response
+	a.Status, a.Usage = o.status, &r.usage
+	switch o.status {
+	case api.Completed:
+		now := r.s.o.Now().Unix()
+		a.CompletedAt = &now
+	case api.Incomplete:
+		a.IncompleteDetails = &api.IncompleteDetails{Reason: "max_output_tokens"}
+	}
+	if o.failure != nil {
+		r.out.fail(o.failure)
+	}
+	if err := r.store(); err != nil {
+		r.s.o.Logger.Error("response not stored", "response_id", a.ID, "err", err)
+		a.Status, a.CompletedAt, a.IncompleteDetails = api.Failed, nil, nil
+		r.out.fail(&api.ResponseError{Code: "server_error", Message: "The response could not be stored."})
+	}
+	r.s.count(a)
+	r.s.o.Logger.LogAttrs(r.ctx, slog.LevelInfo, "response", slog.String("response_id", a.ID),
+		slog.String("model", a.Model), slog.String("status", a.Status), slog.Int("input_tokens", r.usage.InputTokens),
+		slog.Int("output_tokens", r.usage.OutputTokens), slog.Duration("duration", r.s.o.Now().Sub(r.plan.began)))
+	r.out.finish()
+}
+
+func (r *Run) store() error {
+	if !r.out.response.Store {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
+	defer cancel()
+	return r.s.o.Store.Put(ctx, &store.Record{
+		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID})
+}
