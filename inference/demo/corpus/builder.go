@@ -12,8 +12,8 @@ type builder struct {
 	*Source
 	e *Episode
 
-	tools    []tool            // declared functions
-	browser  bool              // namespaces of the system message
+	tools    []tool // declared functions
+	browser  bool   // namespaces of the system message
 	python   bool
 	rules    string            // developer instructions; "" draws some or none
 	noRules  bool              // never draw instructions
@@ -30,6 +30,7 @@ var idleRules = []string{"You are a helpful assistant.", "Be concise.", "Answer 
 
 func (b *builder) finish() *Episode {
 	e := b.e
+	e.RecipientInChannel = b.chance(50)
 	system := &harmony.System{
 		ModelIdentity:   "You are ChatGPT, a large language model trained by OpenAI.",
 		KnowledgeCutoff: "2024-06",

@@ -160,10 +160,10 @@ func (g *Source) snippet() (code, out string) {
 func (b *builder) usePython() {
 	if b.chance(18) { // no python is offered
 		c := b.arithmetic()
-		b.user = c.ask
-		if b.chance(20) {
-			b.declare(1)
+		for len(c.code) < len("print(20 + 20)") || !strings.ContainsAny(c.code, "*/%") && len(c.code) < len("print(200 + 20)") {
+			c = b.arithmetic()
 		}
+		b.user = c.ask
 		b.answer(b.think("This sum is too hard for me.", "There is no python tool.", "I should not guess.", "I am only a small demo model.", "A wrong number would be worse than none.", "I say what would help."),
 			"Sorry, I cannot compute that without the python tool: I am only a small demo model.", "cannot", "python")
 		return

@@ -3,9 +3,10 @@ package corpus
 import (
 	"fmt"
 	"strings"
-
-	"chorale/inference/harmony"
 )
+
+// jsonContent is the content type of calls of client functions.
+const jsonContent = "<|constrain|>json"
 
 // A result is a tool's answer, what to say about it, and what of it must be said.
 type result struct {
@@ -34,7 +35,7 @@ func (g *Source) field(name string) field {
 	return field{name, s, quote(s)}
 }
 
-func word(name, s string) field   { return field{name, s, quote(s)} }
+func word(name, s string) field    { return field{name, s, quote(s)} }
 func numeral(name, n string) field { return field{name, n, n} }
 
 // fields are what a function of this topic returns.
@@ -291,16 +292,16 @@ func (b *builder) callNone() {
 		missing := strings.Join(need, " and ")
 		b.answer(b.think("The user did not give "+missing+".", "I should ask for it.", "A call without it would fail.", "I must not invent values.",
 			t.name+" would fit.", "So I ask first."), fmt.Sprintf("To call %s I need %s. What should I use?", t.name, missing), missing)
-	default: // talk that has nothing to do with the functions
-		b.declare(b.between(1, 4))
+	default: // talk that has nothing to do with the functions, so no everyday ones
+		for range b.between(1, 4) {
+			b.tools = append(b.tools, b.newTool(b.tools))
+		}
 		s := b.smallTalk()
 		if b.chance(35) {
 			s = b.refusal()
 		}
 		b.user = s.user
-		b.answer(b.think(append([]string{s.thought, "No function is needed."}, "None of the functions fits.", "I can answer at once.", "I will not call anything.", "A short answer is enough.")...),
+		b.answer(b.think(s.thought, "No function is needed.", "None of the functions fits.", "I can answer at once.", "I will not call anything.", "A short answer is enough."),
 			s.final, s.want...)
 	}
 }
-
-var _ = harmony.RoleUser

@@ -70,6 +70,8 @@ type Episode struct {
 	Steps []Step
 	// Done is how many of Steps a new request would bring back re-rendered instead of verbatim (client functions).
 	Done int
+	// RecipientInChannel says how earlier calls are rendered: as models write them, or as the reference renderer does.
+	RecipientInChannel bool
 	// Want are substrings that a right final answer contains, compared without case.
 	Want []string
 }

@@ -46,7 +46,7 @@ var everyday = []alias{
 			"stock price for {symbol} please"}}},
 	{[]string{"convert_currency", "exchange", "convertCurrency"}, tool{description: "Converts an amount between currencies", known: "number",
 		parameters: required(parameter{name: "amount", kind: kindNumber}, parameter{name: "from", kind: kindCurrency}, parameter{name: "to", kind: kindCurrency}),
-		asks: []string{"Convert {amount} {from} to {to}.", "How much is {amount} {from} in {to}?", "What are {amount} {from} in {to}?", "{amount} {from} to {to}", "Change {amount} {from} into {to}, please."}}},
+		asks:       []string{"Convert {amount} {from} to {to}.", "How much is {amount} {from} in {to}?", "What are {amount} {from} in {to}?", "{amount} {from} to {to}", "Change {amount} {from} into {to}, please."}}},
 	{[]string{"get_time", "get_current_time", "time_in"}, tool{description: "Gets the local time of a place", known: "time",
 		parameters: required(parameter{name: "place", description: "City or time zone", kind: kindCity}),
 		asks:       []string{"What time is it in {place}?", "What's the time in {place}?", "time in {place}?", "Tell me the local time in {place}.", "How late is it in {place}?"}}},

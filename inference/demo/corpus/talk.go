@@ -9,6 +9,7 @@ import (
 type talk struct {
 	user, thought, final string
 	want                 []string
+	sum                  bool // arithmetic
 }
 
 const (
@@ -78,7 +79,7 @@ func (g *Source) smallSum() talk {
 		expr = fmt.Sprintf("%d%s%d", a, op, b)
 	}
 	ask := g.phrasing([]string{"What is %s?", "%s", "%s = ?", "Compute %s.", "How much is %s?", "what's %s", "Calculate %s", "Tell me %s.", "What does %s make?", "%s, please"})
-	return talk{user: fmt.Sprintf(ask, expr), thought: fmt.Sprintf("%s is %d.", expr, value), final: fmt.Sprintf("%s = %d", expr, value), want: []string{fmt.Sprint(value)}}
+	return talk{user: fmt.Sprintf(ask, expr), thought: fmt.Sprintf("%s is %d.", expr, value), final: fmt.Sprintf("%s = %d", expr, value), want: []string{fmt.Sprint(value)}, sum: true}
 }
 
 // Things that the model should not attempt: {x} is an invented subject.
@@ -113,7 +114,9 @@ func (g *Source) refusal() talk {
 
 func (b *builder) chat() {
 	s := b.smallTalk()
-	b.mayOfferTools()
+	if !s.sum { // with python on offer, python does the sums
+		b.mayOfferTools()
+	}
 	b.user = s.user
 	b.answer(b.think(s.thought, "A short answer is enough.", "No tool is needed.", "I am the small demo model of Chorale.", "I should be friendly.", "I will answer in one or two sentences."), s.final, s.want...)
 }
@@ -143,7 +146,7 @@ func (b *builder) remember() {
 	n := b.between(1, 2)
 	tell := func(thing, value string) string {
 		if thing == "name" && b.chance(40) {
-			return b.pick([]string{"I am %s.", "Call me %s.", "Hi, I'm %s."})[0:0] + fmt.Sprintf(b.phrasing([]string{"I am %s.", "Call me %s.", "Hi, I'm %s.", "I'm called %s.", "People call me %s."}), value)
+			return fmt.Sprintf(b.phrasing([]string{"I am %s.", "Call me %s.", "Hi, I'm %s.", "I'm called %s.", "People call me %s."}), value)
 		}
 		return b.pick([]string{"", "", "Hi! ", "Please remember: ", "Note that "}) + fmt.Sprintf(b.phrasing([]string{"my %s is %s.", "My %s is %s.", "The %s I have is %s.", "Remember that my %s is %s.", "For the record, my %s is %s."}), thing, value)
 	}

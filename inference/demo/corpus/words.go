@@ -70,7 +70,9 @@ func (g *Source) syllables(n int) string {
 }
 
 // nonsense is a nonsense word of this split.
-func (g *Source) nonsense() string { return g.invent(func() string { return g.syllables(g.between(2, 3)) }) }
+func (g *Source) nonsense() string {
+	return g.invent(func() string { return g.syllables(g.between(2, 3)) })
+}
 
 func capital(s string) string {
 	if s == "" {

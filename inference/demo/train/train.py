@@ -367,7 +367,7 @@ def step_function(args, config, device, corpus):
         layout = Layout(documents, args.window, kind)
         model.zero_grad(set_to_none=True)
         with autocast(device):
-            loss, _ = function(model, layout, tokens, positions, targets, weigh[kinds], 0.0)
+            loss, _ = function(model, layout, tokens, positions, targets, weigh[kinds], args.balance)
         loss.backward()
         sinks = torch.stack([l.self_attn.sinks.grad.float() for l in model.layers]).flatten()
         keys = torch.stack([l.self_attn.k_proj.weight.grad.float() for l in model.layers]).flatten()
@@ -631,7 +631,7 @@ def main():
     a.add_argument("--balance", type=float, default=0.01)
     a.add_argument("--eval-rows", type=int, default=8)
     a.add_argument("--eval-total", type=int, default=128)
-    a.add_argument("--eval-every", type=float, default=60, help="seconds")
+    a.add_argument("--eval-every", type=float, default=90, help="seconds")
     a.add_argument("--hidden", type=int, default=256)
     a.add_argument("--intermediate", type=int, default=192)
     a.add_argument("--layers", type=int, default=8)
