@@ -40,6 +40,7 @@ type Meta struct {
 	Vocab     int              `json:"vocab"`
 	Specials  map[string]int32 `json:"specials"`
 	Skills    []string         `json:"skills"`
+	Sources   string           `json:"sources"` // SourcesDigest
 }
 
 // A packed is a chunk as rows.
@@ -59,6 +60,9 @@ func Write(dir string, o Options) (*Meta, error) {
 	}
 	m := &Meta{Seed: o.Seed, Split: [...]string{"train", "heldout"}[o.Split], RowTokens: o.RowTokens, Vocab: o.Codec.Tokenizer().Vocab(),
 		Specials: map[string]int32{}, Skills: Skills()}
+	if m.Sources, err = SourcesDigest(); err != nil {
+		return nil, err
+	}
 	for id, name := range o.Codec.Tokenizer().Specials() {
 		m.Specials[name] = id
 	}
