@@ -307,6 +307,19 @@ func TestSampleLogprobs(t *testing.T) {
 			}
 		}
 	})
+	t.Run("whatever the temperature and the mask", func(t *testing.T) {
+		for _, temperature := range []float32{0, 0.3, 1, 2} {
+			for _, mask := range [][]uint32{nil, {0b000101}} {
+				for seed := range uint64(20) {
+					got := sample.Sample(logits, &sample.Params{Temperature: temperature, Seed: seed, Logprobs: 1}, mask, nil, &s)
+					want := float64(logits[got.Token]) - 5 - z
+					if math.Abs(float64(got.Logprob)-want) > 1e-6 || math.Abs(float64(got.Top[0].Logprob)+z) > 1e-6 {
+						t.Errorf("temperature %v, mask %b: token %d at %v, best at %v, want %v and %v", temperature, mask, got.Token, got.Logprob, got.Top[0].Logprob, want, -z)
+					}
+				}
+			}
+		}
+	})
 	t.Run("none", func(t *testing.T) {
 		got := sample.Sample(logits, &sample.Params{Logprobs: -1}, nil, nil, &s)
 		if got.Logprob != 0 || got.Top != nil {

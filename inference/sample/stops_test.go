@@ -47,6 +47,8 @@ func TestStops(t *testing.T) {
 		{"longest of those complete together", []string{"c", "abc", "bc"}, []string{"xabc"}, []string{"x", ""}},
 		{"pieces after the stop string are dropped", []string{"\n"}, []string{"a\nb", "c"}, []string{"a", "", ""}},
 		{"stop string of several bytes a rune", []string{"§ü"}, []string{"a§", "ö§ü"}, []string{"a", "§ö", ""}},
+		{"each of several is held back for", []string{"STOP", "XY"}, []string{"aST", "OP"}, []string{"a", "", ""}},
+		{"the one that is further along is held back for", []string{"ab1", "xab2", "b3"}, []string{"xab", "4", "xa", "b", "2"}, []string{"", "xab4", "", "", "", ""}},
 		{"whole text", []string{"ab"}, []string{"ab"}, []string{"", ""}},
 	}
 	for _, tt := range tests {
