@@ -80,8 +80,8 @@ var thirdParty = map[string][]string{
 // tools are commands and test support, which may import anything below the server; main may import everything.
 // An entry that ends in a slash stands for the packages below it.
 var tools = []string{
-	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/engine/enginetest",
-	"inference/checkpoint/checkpointtest",
+	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/gptoss/gptosstest/",
+	"inference/engine/enginetest", "inference/checkpoint/checkpointtest",
 }
 
 func isTool(path string) bool {
