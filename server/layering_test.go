@@ -62,6 +62,7 @@ var layering = map[string][]edge{
 	"server/metrics": {
 		{"inference/engine", "snapshot of counters"},
 		{"server/responses", "snapshot of counters"},
+		{"server/httpd", "snapshot of counters"},
 	},
 }
 
@@ -71,7 +72,7 @@ var thirdParty = map[string][]string{
 	"modernc.org/sqlite":                  {"server/store"},
 	"github.com/prometheus/client_golang": {"server/metrics"},
 	"github.com/urfave/cli/v3":            {"server"},
-	"github.com/urfave/cli-altsrc/v3":     {"server"},
+	"go.yaml.in/yaml/v4":                  {"server"},
 	"github.com/tetratelabs/wazero":       {"sandbox"},
 	"github.com/chromedp/chromedp":        {"toolhost/browser"},
 	"github.com/mark3labs/mcp-go":         {"toolhost/mcp", "server/httpd"},
