@@ -1,0 +1,152 @@
+// The official OpenAI SDK for Node against a running Chorale: node sdk.mjs NODE_MODULES BASE_URL MODEL
+//
+// Prints one line a check, "ok NAME" or "FAIL NAME: why"; the Go test makes a subtest of each.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+
+const [modules, baseURL, model] = process.argv.slice(2);
+const { default: OpenAI } = createRequire(modules + '/')('openai');
+const client = new OpenAI({ baseURL, apiKey: 'unused', maxRetries: 0, timeout: 60_000 });
+
+const weather = {
+  type: 'function',
+  name: 'get_weather',
+  description: 'Current weather of a city',
+  strict: true,
+  parameters: {
+    type: 'object',
+    properties: { city: { type: 'string' } },
+    required: ['city'],
+    additionalProperties: false,
+  },
+};
+const question = 'What is the weather in Lisbon?';
+
+const only = (response, type) => {
+  const found = response.output.filter((item) => item.type === type);
+  assert.equal(found.length, 1, `items of type ${type} in ${JSON.stringify(response.output)}`);
+  return found[0];
+};
+
+const checks = {
+  async create_text() {
+    const r = await client.responses.create({ model, input: 'Hello!', temperature: 0 });
+    assert.equal(r.status, 'completed');
+    assert.ok(r.output_text.trim());
+    assert.ok(r._request_id);
+  },
+
+  async create_stream() {
+    const events = [];
+    for await (const e of await client.responses.create({ model, input: 'Hello!', temperature: 0, stream: true })) {
+      if (e.type !== 'keepalive') events.push(e);
+    }
+    assert.equal(events[0].type, 'response.created');
+    assert.equal(events.at(-1).type, 'response.completed');
+    assert.deepEqual(events.map((e) => e.sequence_number), events.map((_, i) => i));
+  },
+
+  // The strict one: it throws on unknown events, changed ids, gaps in indices and deltas without a part.
+  async stream_helper() {
+    const kinds = new Set();
+    let text = '';
+    const stream = client.responses.stream({ model, input: 'Hello!', temperature: 0 });
+    stream.on('event', (e) => kinds.add(e.type));
+    stream.on('response.output_text.delta', (e) => { text += e.delta; });
+    const final = await stream.finalResponse();
+    assert.equal(final.output_text, text);
+    assert.ok(kinds.has('response.reasoning_text.delta'), [...kinds].join(' '));
+    const stored = await client.responses.retrieve(final.id);
+    assert.equal(stored.output_text, text);
+  },
+
+  async stream_helper_function_call() {
+    let args = '';
+    const stream = client.responses.stream({ model, input: question, tools: [weather], temperature: 0 });
+    stream.on('response.function_call_arguments.delta', (e) => { args += e.delta; });
+    const final = await stream.finalResponse();
+    const call = only(final, 'function_call');
+    assert.equal(call.arguments, args);
+    assert.deepEqual(JSON.parse(args), { city: 'Lisbon' });
+  },
+
+  async parse() {
+    const r = await client.responses.parse({ model, input: question, tools: [weather], temperature: 0 });
+    assert.deepEqual(only(r, 'function_call').parsed_arguments, { city: 'Lisbon' });
+  },
+
+  async function_call_with_previous_response_id() {
+    const first = await client.responses.stream({ model, input: question, tools: [weather], temperature: 0 }).finalResponse();
+    const second = await client.responses
+      .stream({
+        model,
+        tools: [weather],
+        temperature: 0,
+        previous_response_id: first.id,
+        input: [{ type: 'function_call_output', call_id: only(first, 'function_call').call_id, output: '{"temperature": "17 degrees"}' }],
+      })
+      .finalResponse();
+    assert.match(second.output_text, /17/);
+  },
+
+  async function_call_stateless() {
+    const input = [{ role: 'user', content: question }];
+    const first = await client.responses.create({ model, input, tools: [weather], store: false, temperature: 0 });
+    input.push(...first.output);
+    input.push({ type: 'function_call_output', call_id: only(first, 'function_call').call_id, output: '{"temperature": "17 degrees"}' });
+    const second = await client.responses.create({ model, input, tools: [weather], store: false, temperature: 0 });
+    assert.match(second.output_text, /17/);
+  },
+
+  async stored() {
+    const r = await client.responses.create({ model, input: [{ role: 'user', content: 'Hello!' }, { role: 'user', content: 'Who are you?' }], temperature: 0 });
+    const texts = [];
+    for await (const item of client.responses.inputItems.list(r.id, { order: 'asc', limit: 1 })) texts.push(item.content[0].text);
+    assert.deepEqual(texts, ['Hello!', 'Who are you?']);
+    await client.responses.delete(r.id);
+    await assert.rejects(client.responses.retrieve(r.id), OpenAI.NotFoundError);
+  },
+
+  async incomplete() {
+    const r = await client.responses
+      .stream({ model, input: 'Hello!', max_output_tokens: 16, reasoning: { effort: 'high' }, temperature: 0 })
+      .finalResponse();
+    assert.equal(r.status, 'incomplete');
+    assert.equal(r.incomplete_details.reason, 'max_output_tokens');
+  },
+
+  async errors() {
+    await assert.rejects(client.responses.create({ model: 'gpt-none', input: 'x' }), (e) => {
+      assert.ok(e instanceof OpenAI.BadRequestError);
+      assert.equal(e.code, 'model_not_found');
+      return true;
+    });
+    await assert.rejects(client.responses.stream({ model, input: 'x', top_p: 7 }).finalResponse(), (e) => {
+      assert.ok(e instanceof OpenAI.BadRequestError, String(e));
+      assert.equal(e.param, 'top_p');
+      return true;
+    });
+  },
+
+  async abort() {
+    const stream = client.responses.stream({ model, input: 'Hello!', temperature: 0 });
+    stream.on('response.created', () => stream.abort());
+    await assert.rejects(stream.finalResponse(), OpenAI.APIUserAbortError);
+  },
+
+  async models() {
+    const page = await client.models.list();
+    assert.ok(page.data.some((m) => m.id === model));
+  },
+};
+
+for (const [name, check] of Object.entries(checks)) {
+  try {
+    await check();
+    console.log('ok', name);
+  } catch (e) {
+    const where = /sdk\.mjs:(\d+)/.exec(e.stack ?? '')?.[1] ?? '?';
+    console.log('FAIL', `${name}: line ${where}: ${e.name}: ${e.message}`.replaceAll('\n', ' '));
+  }
+}

@@ -1,0 +1,225 @@
+"""The official OpenAI SDK for Python against a running Chorale: python sdk.py BASE_URL MODEL
+
+Prints one line a check, "ok NAME" or "FAIL NAME: why"; the Go test makes a subtest of each.
+"""
+
+import asyncio
+import sys
+import traceback
+
+import openai
+from pydantic import BaseModel, Field
+
+client = openai.OpenAI(base_url=sys.argv[1], api_key="unused", max_retries=0, timeout=60)
+MODEL = sys.argv[2]
+
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Current weather of a city",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+QUESTION = "What is the weather in Lisbon?"
+
+
+class get_weather(BaseModel):
+    """Current weather of a city"""
+
+    city: str = Field(description="name of the city")
+
+
+def only(response, kind):
+    found = [item for item in response.output if item.type == kind]
+    assert len(found) == 1, f"{len(found)} items of type {kind} in {response.output}"
+    return found[0]
+
+
+def create_text():
+    r = client.responses.create(model=MODEL, input="Hello!", temperature=0, metadata={"a": "b"})
+    assert r.object == "response" and r.status == "completed" and r.error is None, r
+    assert r.output_text.strip(), r.output
+    assert only(r, "message").content[0].type == "output_text"
+    assert r.metadata == {"a": "b"} and r.model == MODEL and r.temperature == 0
+    u = r.usage
+    assert u.input_tokens > 0 and u.output_tokens > 0 and u.total_tokens == u.input_tokens + u.output_tokens
+    assert u.input_tokens_details.cached_tokens >= 0 and u.output_tokens_details.reasoning_tokens > 0
+    assert only(r, "reasoning").content[0].type == "reasoning_text"
+    assert r._request_id
+
+
+def create_stream():
+    stream = client.responses.create(model=MODEL, input="Hello!", temperature=0, stream=True)
+    events = [e for e in stream if e.type != "keepalive"]
+    kinds = [e.type for e in events]
+    assert kinds[:2] == ["response.created", "response.in_progress"], kinds
+    assert kinds[-1] == "response.completed", kinds
+    assert [e.sequence_number for e in events] == list(range(len(events)))
+    text = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+    thought = "".join(e.delta for e in events if e.type == "response.reasoning_text.delta")
+    final = events[-1].response
+    assert text == final.output_text and text.strip()
+    assert thought == only(final, "reasoning").content[0].text and thought.strip()
+    assert client.responses.retrieve(final.id).output == final.output
+
+
+def stream_equals_create():
+    create = client.responses.create(model=MODEL, input="Who are you?", temperature=0)
+    with client.responses.stream(model=MODEL, input="Who are you?", temperature=0) as stream:
+        for _ in stream:
+            pass
+        streamed = stream.get_final_response()
+    assert streamed.output_text == create.output_text, (streamed.output_text, create.output_text)
+
+
+def stream_helper():
+    text, snapshots = "", 0
+    with client.responses.stream(model=MODEL, input="Hello!", temperature=0) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                text += event.delta
+                assert event.snapshot == text
+                snapshots += 1
+        final = stream.get_final_response()
+    assert snapshots > 0 and final.output_text == text
+
+
+def stream_helper_function_call():
+    arguments, done = "", None
+    with client.responses.stream(
+        model=MODEL, input=QUESTION, tools=[openai.pydantic_responses_function_tool(get_weather)], temperature=0
+    ) as stream:
+        for event in stream:
+            if event.type == "response.function_call_arguments.delta":
+                arguments += event.delta
+            if event.type == "response.function_call_arguments.done":
+                done = event.arguments
+        final = stream.get_final_response()
+    call = only(final, "function_call")
+    assert arguments == done == call.arguments
+    assert call.parsed_arguments == get_weather(city="Lisbon"), call
+
+
+def parse():
+    r = client.responses.parse(model=MODEL, input=QUESTION, tools=[WEATHER], temperature=0)
+    assert only(r, "function_call").parsed_arguments == {"city": "Lisbon"}, r.output
+
+
+def parse_pydantic_tool_by_force():
+    r = client.responses.parse(
+        model=MODEL, input=QUESTION, tools=[openai.pydantic_responses_function_tool(get_weather)], temperature=0,
+        tool_choice={"type": "function", "name": "get_weather"},
+    )
+    assert only(r, "function_call").parsed_arguments == get_weather(city="Lisbon"), r.output
+
+
+def function_call_with_previous_response_id():
+    first = client.responses.create(model=MODEL, input=QUESTION, tools=[WEATHER], temperature=0)
+    call = only(first, "function_call")
+    second = client.responses.create(
+        model=MODEL, tools=[WEATHER], temperature=0, previous_response_id=first.id,
+        input=[{"type": "function_call_output", "call_id": call.call_id, "output": '{"temperature": "17 degrees"}'}],
+    )
+    assert second.previous_response_id == first.id
+    assert "17" in second.output_text, second.output_text
+
+
+def function_call_stateless():
+    conversation = [{"role": "user", "content": QUESTION}]
+    first = client.responses.create(model=MODEL, input=conversation, tools=[WEATHER], store=False, temperature=0)
+    conversation += first.output
+    conversation.append({"type": "function_call_output", "call_id": only(first, "function_call").call_id,
+                         "output": '{"temperature": "17 degrees"}'})
+    second = client.responses.create(model=MODEL, input=conversation, tools=[WEATHER], store=False, temperature=0)
+    assert "17" in second.output_text, second.output_text
+    fails(openai.NotFoundError, lambda: client.responses.retrieve(first.id))
+
+
+def second_turn():
+    first = client.responses.create(model=MODEL, input="Hello!", temperature=0)
+    second = client.responses.create(model=MODEL, input="Who are you?", previous_response_id=first.id, temperature=0)
+    assert second.status == "completed" and second.output_text.strip()
+    assert second.usage.input_tokens > first.usage.input_tokens
+
+
+def stored():
+    r = client.responses.create(model=MODEL, input=[{"role": "user", "content": "Hello!"}, {"role": "user", "content": "Who are you?"}],
+                                temperature=0)
+    assert client.responses.retrieve(r.id).output_text == r.output_text
+    items = list(client.responses.input_items.list(r.id, order="asc", limit=1))
+    assert [i.content[0].text for i in items] == ["Hello!", "Who are you?"], items
+    e = fails(openai.BadRequestError, lambda: client.responses.cancel(r.id))
+    assert "background" in e.message
+    client.responses.delete(r.id)
+    fails(openai.NotFoundError, lambda: client.responses.retrieve(r.id))
+
+
+def incomplete():
+    r = client.responses.create(model=MODEL, input="Hello!", max_output_tokens=16, reasoning={"effort": "high"}, temperature=0)
+    assert r.status == "incomplete" and r.incomplete_details.reason == "max_output_tokens", (r.status, r.output)
+    assert r.usage.output_tokens == 16
+
+
+def models():
+    assert MODEL in [m.id for m in client.models.list()]
+    assert client.models.retrieve(MODEL).object == "model"
+    fails(openai.NotFoundError, lambda: client.models.retrieve("gpt-none"))
+
+
+def errors():
+    e = fails(openai.BadRequestError, lambda: client.responses.create(model="gpt-none", input="x"))
+    assert e.code == "model_not_found" and e.param == "model", e.body
+    e = fails(openai.BadRequestError, lambda: client.responses.create(model=MODEL, input=[{"role": "user", "content": 7}]))
+    assert e.param and e.param.startswith("input[0]"), e.body
+    e = fails(openai.BadRequestError, lambda: client.responses.create(model=MODEL, input="x", temperature=7))
+    assert e.param == "temperature", e.body
+    e = fails(openai.BadRequestError, lambda: client.responses.create(
+        model=MODEL, input=[{"type": "function_call_output", "output": "x"}]))
+    assert e.param == "input[0].call_id", e.body
+    e = fails(openai.APIStatusError, lambda: client.responses.create(model=MODEL, input="x", previous_response_id="resp_none"))
+    assert e.status_code in (400, 404) and e.code == "previous_response_not_found", e.body
+    e = fails(openai.BadRequestError, lambda: client.responses.create(model=MODEL, input="x", temperature=7, stream=True))
+    assert e.param == "temperature"
+
+
+def asynchronous():
+    async def ask(c):
+        async with c.responses.stream(model=MODEL, input="Hello!", temperature=0) as stream:
+            return (await stream.get_final_response()).output_text
+
+    async def both():
+        async with openai.AsyncOpenAI(base_url=sys.argv[1], api_key="unused", max_retries=0, timeout=60) as c:
+            return await asyncio.gather(*(ask(c) for _ in range(4)))
+
+    answers = asyncio.run(both())
+    assert len(set(answers)) == 1 and answers[0].strip(), answers
+
+
+def fails(kind, call):
+    try:
+        result = call()
+    except kind as e:
+        assert e.type, e.body
+        return e
+    raise AssertionError(f"{kind.__name__} was not raised; got {result!r}")
+
+
+CHECKS = [
+    create_text, create_stream, stream_equals_create, stream_helper, stream_helper_function_call, parse,
+    parse_pydantic_tool_by_force,
+    function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
+    asynchronous,
+]
+
+for check in CHECKS:
+    try:
+        check()
+        print("ok", check.__name__, flush=True)
+    except Exception as e:  # noqa: BLE001, every failure is a line
+        line = traceback.extract_tb(e.__traceback__)[1].lineno if len(traceback.extract_tb(e.__traceback__)) > 1 else 0
+        print("FAIL", f"{check.__name__}: line {line}: {type(e).__name__}: {e}".replace("\n", " "), flush=True)
