@@ -395,7 +395,7 @@ func TestResponseSchema(t *testing.T) {
 		"reasoning":    map[string]any{"effort": nil, "summary": nil},
 		"service_tier": "", "store": false, "text": map[string]any{"format": map[string]any{"type": "text"}},
 		"tool_choice": "auto", "tools": []any{}, "truncation": "", "metadata": map[string]any{},
-		"usage": map[string]any{"input_tokens": zero, "input_tokens_details": map[string]any{"cached_tokens": zero},
+		"usage": map[string]any{"input_tokens": zero, "input_tokens_details": map[string]any{"cached_tokens": zero, "cache_write_tokens": zero},
 			"output_tokens": zero, "output_tokens_details": map[string]any{"reasoning_tokens": zero}, "total_tokens": zero},
 		"temperature": zero, "top_p": zero, "presence_penalty": zero, "frequency_penalty": zero, "top_logprobs": zero,
 		"top_k": zero, "min_p": zero, "repetition_penalty": zero, "seed": zero,

@@ -88,9 +88,11 @@ type Usage struct {
 	TotalTokens        int                `json:"total_tokens"`
 }
 
-// InputTokensDetails say how many input tokens were not computed again.
+// InputTokensDetails say how many input tokens were not computed again. CacheWriteTokens are tokens that cost extra to
+// keep, of which there are none here; OpenAI's SDKs want the number.
 type InputTokensDetails struct {
-	CachedTokens int `json:"cached_tokens"`
+	CachedTokens     int `json:"cached_tokens"`
+	CacheWriteTokens int `json:"cache_write_tokens"`
 }
 
 // OutputTokenDetails say how many output tokens were reasoning.
