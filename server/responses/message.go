@@ -151,7 +151,10 @@ func (r *Run) exactTokens(m *harmony.Message) []int32 {
 		return nil
 	}
 	tokens := slices.Clone(r.tokens[r.message.first:])
-	if slices.Contains(r.s.ends, tokens[len(tokens)-1]) {
+	if tokens[0] != r.s.assistantStart[0] { // it began by cutting off the one before
+		return nil
+	}
+	if last := tokens[len(tokens)-1]; last == r.s.end || slices.Contains(r.s.stops, last) {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if m.Recipient != "" {

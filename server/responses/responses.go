@@ -55,7 +55,7 @@ type Options struct {
 	Ungated bool
 
 	MaxOutputTokens int           // of one response; 0 = as many as the context holds
-	MaxDuration     time.Duration // of generating one response; 0 = 10 minutes
+	MaxDuration     time.Duration // from Create to the last token; 0 = 10 minutes
 }
 
 // Stats are counters since the start, except Running. It is a copy.
@@ -81,7 +81,7 @@ type Service struct {
 	o    Options
 	seal *seal
 
-	ends           []int32 // tokens that end sampling or a message
+	stops          []int32 // tokens at which sampling ends
 	end, call      int32   // tokens that end a message and a call in the history
 	assistantStart []int32 // the beginning of the model's message
 
@@ -126,7 +126,7 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("responses: the tokenizer has no token %s", text)
 		}
 	}
-	s.ends = append(o.Codec.Stops(), s.end)
+	s.stops = o.Codec.Stops()
 	s.assistantStart, err = o.Codec.Render(nil, nil, harmony.Options{Mode: harmony.Completion})
 	return s, err
 }
@@ -183,7 +183,7 @@ func (s *Service) start(ctx context.Context, p *plan, tokens []int32, generated 
 	if limit > 0 {
 		limit -= generated
 	}
-	request := engine.Request{Prompt: tokens, MaxTokens: limit, Stop: s.o.Codec.Stops(), Sampling: p.sampling}
+	request := engine.Request{Prompt: tokens, MaxTokens: limit, Stop: s.stops, Sampling: p.sampling}
 	if !s.o.Ungated {
 		request.Constraint = s.o.Codec.NewGate(p.gate(s.o.Model.Vocab))
 	}

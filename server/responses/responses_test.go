@@ -113,6 +113,24 @@ func TestCancelledResponses(t *testing.T) {
 	}
 }
 
+// TestLeavingAtTheEnd leaves when the answer is complete: it is not cancelled any more.
+func TestLeavingAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := start(t, enginetest.Options{Script: (&model{}).script}, responses.Options{})
+	var id string
+	for e := range create(t, s, `{"input":"Hi"}`).Events() {
+		if r, ok := e.(*api.ResponseEvent); ok {
+			id = r.Response.ID
+		}
+		if _, ok := e.(*api.TextDone); ok {
+			break
+		}
+	}
+	if r, err := s.Get(t.Context(), id); err != nil || r.Status != api.Completed || text(r) != "ok" {
+		t.Errorf("got %s, %v", encode(t, r), err)
+	}
+}
+
 func TestUnreadRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

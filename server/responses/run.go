@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ type Run struct {
 	message message // the one being written
 	stops   *sample.Stops
 	stopped bool // a stop string was found
+	ended   bool // the model has ended its turn, or its call
 }
 
 // An outcome is how generating ended: a status of the response, and with Failed the reason.
@@ -80,6 +82,7 @@ func (r *Run) generate() outcome {
 	for round := 0; ; round++ {
 		r.parser = r.s.o.Codec.NewParser(harmony.ParserOptions{Role: harmony.RoleAssistant})
 		r.message = message{first: len(r.tokens) - len(r.s.assistantStart)}
+		r.ended = false
 		for result := range r.generation.Tokens() {
 			if r.push(result); r.stopped || r.out.gone {
 				break
@@ -109,6 +112,7 @@ func (r *Run) generate() outcome {
 func (r *Run) push(result sample.Result) {
 	r.tokens = append(r.tokens, result.Token)
 	r.message.written++
+	r.ended = slices.Contains(r.s.stops, result.Token)
 	inContent := r.parser.State() == harmony.StateContent
 	d, _ := r.parser.Push(result.Token) // the lenient parser has no errors
 	if r.plan.logprobs && inContent && d.Close == nil && r.message.visible {
@@ -127,7 +131,7 @@ func (r *Run) settle(f engine.Finish, err error) outcome {
 	r.usage.OutputTokens += f.GeneratedTokens
 	r.usage.TotalTokens = r.usage.InputTokens + r.usage.OutputTokens
 
-	o := r.outcome(f, err)
+	o := r.outcome(err)
 	switch {
 	case o.status == api.Completed:
 		d, _ := r.parser.End()
@@ -139,10 +143,10 @@ func (r *Run) settle(f engine.Finish, err error) outcome {
 	return o
 }
 
-func (r *Run) outcome(f engine.Finish, err error) outcome {
+func (r *Run) outcome(err error) outcome {
 	cause := context.Cause(r.ctx)
 	switch {
-	case r.stopped:
+	case r.stopped, r.ended: // even if the client has left in the meantime
 		return outcome{status: api.Completed}
 	case errors.Is(cause, errTooLong), errors.Is(cause, errShutdown):
 		return r.failure(cause)
@@ -150,8 +154,6 @@ func (r *Run) outcome(f engine.Finish, err error) outcome {
 		return outcome{status: api.Cancelled}
 	case err != nil:
 		return r.failure(err)
-	case f.Reason == engine.StopToken:
-		return outcome{status: api.Completed}
 	default:
 		return outcome{status: api.Incomplete}
 	}
