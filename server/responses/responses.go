@@ -137,6 +137,9 @@ func (s *Service) Model() ModelInfo { return s.o.Model }
 // Create validates the request, which it takes over, and starts to generate. It does not wait for the model. The error
 // is an *api.Error.
 func (s *Service) Create(ctx context.Context, request *api.Request) (*Run, error) {
+	if len(request.Unknown) > 0 {
+		s.o.Logger.Debug("members of the request ignored", "reason", request.Unknown)
+	}
 	r, err := s.create(ctx, request)
 	if err != nil {
 		s.mu.Lock()
