@@ -633,7 +633,7 @@ func TestExactTokens(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce runs 200 responses at once on a real store file, half of them continuing another.
+// TestManyAtOnce runs 200 responses at once on a real store file, and then 200 that continue them.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "s.db")})
@@ -651,7 +651,7 @@ func TestManyAtOnce(t *testing.T) {
 		return writing[len(generated)]
 	}}, responses.Options{Store: db})
 	var wg sync.WaitGroup
-	for i := range 100 {
+	for i := range 200 {
 		wg.Go(func() {
 			previous := ""
 			for turn := range 2 {
@@ -677,7 +677,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	stats := s.Stats()
-	if stats.Completed != 200 || stats.Running != 0 || stats.OutputTokens == 0 || stats.ReasoningTokens != 200*6 {
+	if stats.Completed != 400 || stats.Running != 0 || stats.OutputTokens == 0 || stats.ReasoningTokens != 400*6 {
 		t.Errorf("got %+v", stats)
 	}
 }
