@@ -269,6 +269,7 @@ var items = []struct{ name, sent, written string }{
 	{"reference", `{"type":"item_reference","id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"reference without type", `{"id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"unknown type", `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`, `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`},
+	{"unknown type whose id needs escapes", `{"type":"weird","id":"a\"\u0041"}`, `{"type":"weird","id":"a\"A"}`},
 }
 
 func TestItems(t *testing.T) {

@@ -156,11 +156,12 @@ func (i *RawItem) MarshalJSON() ([]byte, error) {
 	if err := json.Unmarshal(i.JSON, &members); err != nil {
 		return nil, err
 	}
-	if string(members["id"]) == `"`+i.ID+`"` || i.ID == "" {
-		return i.JSON, nil
+	id, err := encode(i.ID)
+	if err != nil || i.ID == "" || string(members["id"]) == string(id) {
+		return i.JSON, err
 	}
 	delete(members, "type")
-	members["id"] = json.RawMessage(`"` + i.ID + `"`)
+	members["id"] = id
 	return tagged(i.Type, members)
 }
 
