@@ -87,7 +87,7 @@ func (s *Server) route() {
 	s.echo.Logger.SetOutput(io.Discard) // what it has to say reaches our log through writeError
 	s.echo.HTTPErrorHandler = s.writeError
 	s.echo.Use(s.observe, s.cors, s.authenticate)
-	s.echo.GET(pathHealth, s.health)
+	s.echo.Match([]string{http.MethodGet, http.MethodHead}, pathHealth, s.health)
 	if s.o.Metrics != nil {
 		s.echo.GET("/metrics", echo.WrapHandler(s.o.Metrics))
 	}
@@ -99,7 +99,7 @@ func (s *Server) route() {
 		g.GET("/responses/:id/input_items", s.listInputItems)
 		g.POST("/responses/:id/cancel", s.cancelResponse)
 		g.GET("/models", s.listModels)
-		g.GET("/models/:id", s.getModel)
+		g.GET("/models/*", s.getModel) // not :id, for names like openai/gpt-oss-20b
 	}
 }
 

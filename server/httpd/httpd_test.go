@@ -280,7 +280,7 @@ func TestModels(t *testing.T) {
 			t.Errorf("models[0] has no %s", field)
 		}
 	}
-	for _, id := range []string{"test-model", "alias"} {
+	for _, id := range []string{"test-model", "alias", "openai/alias", "openai%2Falias"} {
 		if res := do(s, "GET", "/v1/models/"+id, nil); res.StatusCode != 200 {
 			t.Errorf("model %s: status %d", id, res.StatusCode)
 		}

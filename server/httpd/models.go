@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/labstack/echo/v4"
@@ -67,7 +68,8 @@ func (s *Server) listModels(c echo.Context) error {
 
 func (s *Server) getModel(c echo.Context) error {
 	m := s.o.Responses.Model()
-	if id := c.Param("id"); id != m.ID && !slices.Contains(m.Aliases, id) {
+	id, err := url.PathUnescape(c.Param("*"))
+	if err != nil || id != m.ID && !slices.Contains(m.Aliases, id) {
 		e := api.BadRequest("model_not_found", "model", "The model '%s' does not exist; this server has '%s'.", id, m.ID)
 		e.Status = http.StatusNotFound
 		return e

@@ -60,7 +60,7 @@ func newBackend(t *testing.T, o settings) *backend {
 	check(t, err)
 	s, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: slog.New(slog.DiscardHandler),
-		Model: responses.ModelInfo{ID: "test-model", Aliases: []string{"alias"}, MaxContext: e.MaxContext(), Vocab: table.Vocab()},
+		Model: responses.ModelInfo{ID: "test-model", Aliases: []string{"alias", "openai/alias"}, MaxContext: e.MaxContext(), Vocab: table.Vocab()},
 	})
 	check(t, err)
 	t.Cleanup(func() {
