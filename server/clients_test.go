@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestOfficialClients runs the checks of clients/python and clients/node against the binary; each is a subtest.
+func TestOfficialClients(t *testing.T) {
+	t.Parallel()
+	cache, err := filepath.Abs("../.cache/clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	python, modules := filepath.Join(cache, "venv", "bin", "python"), filepath.Join(cache, "node", "node_modules")
+	clients := []struct {
+		name, needs string
+		command     []string // the base URL and the model's name follow
+	}{
+		{"python", python, []string{python, "clients/python/sdk.py"}},
+		{"node", modules, []string{"node", "clients/node/sdk.mjs", modules}},
+	}
+	for _, client := range clients {
+		t.Run(client.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(client.needs); err != nil {
+				skipUnlessRequired(t, "clients", "the SDK is not installed (server/clients/install.sh): "+err.Error())
+			}
+			p := start(t, "--keepalive", "20ms") // the SDKs must not mind the events
+			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model)
+			out, err := exec.Command(client.command[0], args...).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			checks := 0
+			for line := range strings.Lines(string(out)) {
+				verdict, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+				name, why, _ := strings.Cut(rest, ": ")
+				if verdict != "ok" && verdict != "FAIL" {
+					continue
+				}
+				checks++
+				t.Run(name, func(t *testing.T) {
+					if verdict == "FAIL" {
+						t.Error(why)
+					}
+				})
+			}
+			if checks == 0 {
+				t.Errorf("no check has run:\n%s", out)
+			}
+		})
+	}
+}
+
+// skipUnlessRequired skips for a missing thing, unless REQUIRE names it.
+func skipUnlessRequired(t *testing.T, thing, why string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("REQUIRE"), ","), thing) {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
