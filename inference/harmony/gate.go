@@ -48,15 +48,18 @@ type GateOptions struct {
 //
 //	generation = { quiet end start "assistant" } ( answer return | call call-end )
 //	quiet      = channel "analysis" message text  |  channel "commentary" message text
-//	answer     = channel "final" message text
+//	answer     = channel "final" message text          (may end in <|end|> too, and then nothing follows)
 //	call       = " to=" recipient channel NAME [type] message text
 //	           | channel NAME " to=" recipient [type] message text
 //	type       = " " constrain "json"  |  " json"  |  …
 //	text       = any ordinary tokens
 //
-// Every piece of a header is allowed in one spelling only, the tokens that the Codec renders. A final message ends in
-// <|return|> alone: behind <|end|> the model would have to go on talking. Control tokens have their one place and reserved
-// tokens none. At least one token is allowed in every state; when the generation is over that is <|endoftext|>.
+// Every piece of a header is allowed in one spelling only, the tokens that the Codec renders. Control tokens have their
+// one place and reserved tokens none. At least one token is allowed in every state; when the generation is over that is
+// <|endoftext|>.
+//
+// A final message may end in <|end|> as well as in <|return|>, since that is how the answers of earlier turns end in the
+// prompt, and a model that wants to end must be able to: with its terminator forbidden it would ramble on.
 //
 // What a forced beginning needs is passed to Accept before sampling, whether it is part of the prompt (a prefilled
 // "<|channel|>final<|message|>…") or comes from Forced.
@@ -186,6 +189,9 @@ func (g *Gate) Mask(dst []uint32) bool {
 			dst[ids/32] = 1<<(ids%32) - 1
 		}
 		g.allow(dst, g.end)
+		if g.end == g.codec.ret {
+			g.allow(dst, g.codec.end)
+		}
 	case gateInOpening:
 		g.allow(dst, g.opening[g.depth])
 	default:
@@ -212,7 +218,7 @@ func (g *Gate) Accept(token int32) error {
 	case gateInHeader:
 		return g.acceptHeader(token)
 	case gateInContent:
-		if token == g.end {
+		if token == g.end || g.end == g.codec.ret && token == g.codec.end {
 			g.endMessage()
 			return nil
 		}

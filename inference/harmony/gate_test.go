@@ -67,7 +67,8 @@ func TestGateRefuses(t *testing.T) {
 		{name: "reasoning that ends the turn", good: "<|channel|>analysis<|message|>Hm.", bad: "<|return|>"},
 		{name: "reasoning that ends like a call", good: "<|channel|>analysis<|message|>Hm.", bad: "<|call|>"},
 		{name: "preamble that ends the turn", good: "<|channel|>commentary<|message|>Hm.", bad: "<|return|>"},
-		{name: "answer that goes on", good: "<|channel|>final<|message|>Hi", bad: "<|end|>"},
+		{name: "answer that goes on", good: "<|channel|>final<|message|>Hi<|end|>", bad: "<|start|>"},
+		{name: "answer that ends twice", good: "<|channel|>final<|message|>Hi<|end|>", bad: "<|return|>"},
 		{name: "call that goes on", good: "<|channel|>analysis to=python code<|message|>1", bad: "<|end|>"},
 		{name: "call that ends the turn", good: "<|channel|>analysis to=python code<|message|>1", bad: "<|return|>"},
 		{name: "start in a message", good: "<|channel|>final<|message|>Hi", bad: "<|start|>"},
@@ -253,7 +254,8 @@ func walk(t *testing.T, codec *harmony.Codec, o harmony.GateOptions, r *rand.Ran
 		if delta.Close != nil {
 			messages = append(messages, delta.Close)
 		}
-		ended = slices.Contains(codec.Stops(), token)
+		answered := delta.Close != nil && delta.Close.Channel == harmony.ChannelFinal && delta.Close.Recipient == ""
+		ended = answered || slices.Contains(codec.Stops(), token)
 	}
 	for i, m := range messages {
 		last := ended && i == len(messages)-1

@@ -84,7 +84,7 @@ func (r *Run) generate() outcome {
 		r.message = message{first: len(r.tokens) - len(r.s.assistantStart)}
 		r.ended = false
 		for result := range r.generation.Tokens() {
-			if r.push(result); r.stopped || r.out.gone {
+			if r.push(result); r.stopped || r.ended || r.out.gone {
 				break
 			}
 		}
@@ -112,12 +112,14 @@ func (r *Run) generate() outcome {
 func (r *Run) push(result sample.Result) {
 	r.tokens = append(r.tokens, result.Token)
 	r.message.written++
-	r.ended = slices.Contains(r.s.stops, result.Token)
 	inContent := r.parser.State() == harmony.StateContent
 	d, _ := r.parser.Push(result.Token) // the lenient parser has no errors
 	if r.plan.logprobs && inContent && d.Close == nil && r.message.visible {
 		r.message.unattached = append(r.message.unattached, r.logprob(result))
 	}
+	// An answer may end like an earlier one in the history; nothing can follow it, unless no gate holds the model back.
+	answered := !r.s.o.Ungated && d.Close != nil && d.Close.Channel == harmony.ChannelFinal && d.Close.Recipient == ""
+	r.ended = answered || slices.Contains(r.s.stops, result.Token)
 	r.apply(d, api.Completed)
 }
 
