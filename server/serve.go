@@ -52,6 +52,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			context.AfterFunc(ctx, stop) // a second signal ends the process without waiting
 			return serve(ctx, c, newLogger(c, std.err))
 		},
 	}
@@ -89,6 +90,10 @@ func serve(ctx context.Context, c *cli.Command, log *slog.Logger) error {
 		return listenError(c.String("listen"), err)
 	}
 	defer l.Close()
+	ready := c.String("ready-file")
+	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove old ready file: %w", err) // whoever waits for it must not read an old address
+	}
 	o := newStackOptions(c)
 	o.storeMaxAge, o.storeMaxMiB, o.log = c.Duration("store-max-age"), c.Int("store-max-mib"), log
 	if o.store, o.sealKey, err = openDataDir(c.String("data-dir")); err != nil {
@@ -108,7 +113,7 @@ func serve(ctx context.Context, c *cli.Command, log *slog.Logger) error {
 	if s.model.demo {
 		log.Warn("serving the small built-in demonstration model; --model DIR serves another", "model", s.model.id)
 	}
-	if err := writeReadyFile(c.String("ready-file"), l.Addr()); err != nil {
+	if err := writeReadyFile(ready, l.Addr()); err != nil {
 		return errors.Join(err, s.close())
 	}
 	log.Info("serving", "addr", l.Addr().String(), "model", s.model.id, "version", buildVersion(), "data_dir", c.String("data-dir"))

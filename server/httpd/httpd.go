@@ -124,6 +124,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
+	s.o.Logger.Info("draining")
 	if err := shutdown(hs, s.o.DrainTimeout); err != nil {
 		s.o.Logger.Warn("drain deadline passed, failing responses", "duration", s.o.DrainTimeout)
 		s.abandon(hs)

@@ -1,6 +1,7 @@
 package httpd_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -383,7 +384,7 @@ func TestServeDrains(t *testing.T) {
 				}
 				return nil
 			}})
-			log := slog.New(slog.NewTextHandler(onWrite(sync.OnceFunc(func() { close(resume) })), nil))
+			log := slog.New(slog.NewTextHandler(onWrite(sync.OnceFunc(func() { close(resume) })), &slog.HandlerOptions{Level: slog.LevelWarn}))
 			s := newServer(t, httpd.Options{Responses: b.service, DrainTimeout: test.drain, Logger: log})
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			check(t, err)
@@ -395,7 +396,7 @@ func TestServeDrains(t *testing.T) {
 			defer res.Body.Close()
 			terminate()
 			if test.drain == time.Hour {
-				log.Info("go on") // in the other case the server itself logs, once it gives up
+				log.Warn("go on") // in the other case the server itself logs, once it gives up
 			}
 			data, err := io.ReadAll(res.Body)
 			check(t, err)
@@ -421,4 +422,40 @@ func TestServeReportsABrokenListener(t *testing.T) {
 	if err := newServer(t, httpd.Options{}).Serve(t.Context(), l); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("error %v, want the address in it", err)
 	}
+}
+
+func TestSlowBodiesAreGivenUp(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(newServer(t, httpd.Options{BodyTimeout: 20 * time.Millisecond}))
+	defer web.Close()
+	for name, body := range map[string]string{
+		"nothing":    "Content-Length: 10\r\n\r\n",
+		"a part":     "Content-Length: 10\r\n\r\n{",
+		"half chunk": "Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", web.Listener.Addr().String())
+			check(t, err)
+			defer c.Close()
+			_, err = io.WriteString(c, "POST /v1/responses HTTP/1.1\r\nHost: x\r\n"+body)
+			check(t, err)
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			check(t, err)
+			checkError(t, res, 408, "", "20ms")
+		})
+	}
+}
+
+func TestBrokenChunksAreTheClientsMistake(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(newServer(t, httpd.Options{}))
+	defer web.Close()
+	c, err := net.Dial("tcp", web.Listener.Addr().String())
+	check(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, "POST /v1/responses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+	check(t, err)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	check(t, err)
+	checkError(t, res, 400, "", "body")
 }

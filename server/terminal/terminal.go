@@ -103,12 +103,16 @@ func (c *chat) prompt(text string) (string, bool) {
 	if c.o.Interactive {
 		fmt.Fprint(c.o.Out, text)
 	}
+	var line string
+	var ok bool
 	select {
-	case line, ok := <-c.lines:
-		return line, ok
+	case line, ok = <-c.lines:
 	case <-c.o.Interrupts:
-		return "", false
 	}
+	if !ok && c.o.Interactive {
+		fmt.Fprintln(c.o.Out) // the shell's prompt belongs on a line of its own
+	}
+	return line, ok
 }
 
 // results asks the user what the called functions return. It is nil when nothing was called.

@@ -110,7 +110,7 @@ func TestLookOfAnAnswer(t *testing.T) {
 		out, errs string
 	}{
 		{"dim in a terminal", terminal.Options{Interactive: true}, scene{events: []string{think, say, done}},
-			"> \x1b[2mhmm\x1b[0m\nhello\n> ", ""},
+			"> \x1b[2mhmm\x1b[0m\nhello\n> \n", ""},
 		{"hidden reasoning", terminal.Options{HideReasoning: true}, scene{events: []string{think, say, done}}, "hello\n", ""},
 		{"control characters", terminal.Options{}, scene{events: []string{`{"type":"response.output_text.delta","delta":"a\u001b[2Jb\tc\nd"}`, done}},
 			"a[2Jb\tc\nd\n", ""},
@@ -119,7 +119,7 @@ func TestLookOfAnAnswer(t *testing.T) {
 			"hello\n", "(incomplete: max_output_tokens)\n"},
 		{"events of the future", terminal.Options{}, scene{events: []string{`{"type":"keepalive"}`, `{"type":"new","delta":"x"}`, say, done}}, "hello\n", ""},
 		{"an error does not end a dialogue", terminal.Options{Interactive: true}, scene{events: []string{say, `{"type":"error","message":"no"}`}},
-			"> hello\n> ", "error: no\n"},
+			"> hello\n> \n", "error: no\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestInterruptStopsTheAnswerAndThenTheChat(t *testing.T) {
 		}})
 	requests, text, errs, err := play(t, terminal.Options{In: in, Out: out, Interactive: true, Interrupts: interrupts},
 		scene{events: []string{say}, hang: true})
-	if err != nil || len(requests) != 1 || text != "> hello\n> " || errs != "" {
+	if err != nil || len(requests) != 1 || text != "> hello\n> \n" || errs != "" {
 		t.Errorf("%d requests, output %q, errors %q, %v", len(requests), text, errs, err)
 	}
 }
