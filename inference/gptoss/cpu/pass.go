@@ -107,6 +107,9 @@ func newPass(w *weights, kv *cache, threads int) *pass {
 // run computes the residual stream of every token of b, and stores its keys and values.
 func (p *pass) run(ctx context.Context, b *engine.Batch) error {
 	p.begin(b)
+	if len(b.Tokens) == 0 {
+		return nil
+	}
 	tiles := tokenTiles(len(b.Tokens))
 	p.pool.run(embed, tiles)
 	for i := range p.layers {

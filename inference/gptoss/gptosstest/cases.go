@@ -13,14 +13,14 @@ import (
 )
 
 // Run runs every case on Runners that open returns. tolerance is how far logits may be from Reference's, as a fraction of
-// the range of a token's logits.
+// the range of a token's logits. With -short, which the race detector runs with, there are fewer and shorter sequences.
 func Run(t *testing.T, open Open, tolerance float64) {
 	for _, kind := range Kinds() {
 		t.Run(kind.Name, func(t *testing.T) {
 			t.Parallel()
 			model := Model(1, kind, Shape())
 			k := newMachine(t, open, model)
-			tokens := randomTokens(1, model.Config.Vocab, 300)
+			tokens := randomTokens(1, model.Config.Vocab, unlessShort(300, 20))
 			whole := k.whole(tokens, 0, len(tokens))
 			worst := closeTo(t, "one step", whole, Reference(model, tokens, ascending(0, len(tokens))), tolerance)
 			t.Logf("off by at most %.2g of the range", worst)
@@ -58,7 +58,7 @@ func Run(t *testing.T, open Open, tolerance float64) {
 			shape := Shape()
 			shape.Layers, shape.Sliding = len(c.sliding), c.sliding
 			model := Model(3, Kinds()[0], shape)
-			tokens := randomTokens(2, shape.Vocab, 200)
+			tokens := randomTokens(2, shape.Vocab, unlessShort(200, 20))
 			k := newMachine(t, open, model)
 			closeTo(t, c.name, k.whole(tokens, 0, 50), Reference(model, tokens, ascending(0, len(tokens))), tolerance)
 		})
@@ -67,10 +67,11 @@ func Run(t *testing.T, open Open, tolerance float64) {
 
 // lengths prefills prompts whose ends lie on every side of an edge, and then decodes over it.
 func lengths(t *testing.T, k *machine, model *gptoss.Model, tolerance float64) {
-	tokens := randomTokens(3, model.Config.Vocab, 270)
+	tokens := randomTokens(3, model.Config.Vocab, unlessShort(270, 30))
 	want := Reference(model, tokens, ascending(0, len(tokens)))
 	block := k.m.layout.Groups[0].BlockTokens
-	for _, n := range []int{1, block - 1, block, block + 1, 126, 127, 128, 129, 8*block - 1, 9 * block, 255, 256, 257} {
+	ends := []int{1, block - 1, block, block + 1, 126, 127, 128, 129, 8*block - 1, 9 * block, 255, 256, 257}
+	for _, n := range ends[:unlessShort(len(ends), 4)] {
 		s := &sequence{tokens: tokens}
 		got := k.run(turn{s, n})
 		for range 3 {
@@ -84,7 +85,7 @@ func lengths(t *testing.T, k *machine, model *gptoss.Model, tolerance float64) {
 // positions starts sequences far into the rotary embedding.
 func positions(t *testing.T, k *machine, model *gptoss.Model, tolerance float64) {
 	for _, start := range []int{4090, 100003, 130900} {
-		tokens := randomTokens(uint64(start), model.Config.Vocab, 150)
+		tokens := randomTokens(uint64(start), model.Config.Vocab, unlessShort(150, 20))
 		want := Reference(model, tokens, ascending(start, len(tokens)))
 		for _, chunk := range []int{len(tokens), 7} {
 			closeTo(t, fmt.Sprintf("from position %d, chunks of %d", start, chunk), k.whole(tokens, start, chunk), want, tolerance)
@@ -96,11 +97,11 @@ func positions(t *testing.T, k *machine, model *gptoss.Model, tolerance float64)
 func neighbours(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
 	var prompts [][]int32
 	var alone [][][]float32
-	for i, n := range []int{1, 2, 130, 16, 333, 97, 128} {
+	for i, n := range []int{1, 2, 130, 16, 97, 128, 333}[:unlessShort(7, 4)] {
 		prompts = append(prompts, randomTokens(uint64(10+i), model.Config.Vocab, n))
 		alone = append(alone, k.whole(prompts[i], 0, n))
 	}
-	for seed := range uint64(3) {
+	for seed := range uint64(unlessShort(3, 1)) {
 		for i, got := range k.mixed(seed, make([]int, len(prompts)), prompts...) {
 			identical(t, fmt.Sprintf("sequence %d in batches of seed %d", i, seed), got, alone[i])
 		}
@@ -110,8 +111,8 @@ func neighbours(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
 // reusedBlocks lets one sequence write into the blocks that another has left behind its window, which is what its -1
 // entries stand for.
 func reusedBlocks(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
-	a, b := randomTokens(20, model.Config.Vocab, 400), randomTokens(21, model.Config.Vocab, 400)
-	wantA, wantB := k.whole(a, 0, len(a)), k.whole(b, 0, len(b))
+	a, b := randomTokens(20, model.Config.Vocab, unlessShort(400, 240)), randomTokens(21, model.Config.Vocab, 400)
+	wantA, wantB := k.whole(a, 0, len(a)), k.whole(b[:len(a)-200], 0, len(a))
 	first, second := &sequence{tokens: a}, &sequence{tokens: b}
 	gotA, gotB := k.run(turn{first, 200}), [][]float32(nil)
 	for first.done < len(a) {
@@ -127,11 +128,11 @@ func reusedBlocks(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
 
 // poisonedBlocks fills blocks with NaN and gives them to a sequence that must not notice.
 func poisonedBlocks(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
-	tokens := randomTokens(30, model.Config.Vocab, 150)
+	tokens := randomTokens(30, model.Config.Vocab, unlessShort(150, 20))
 	want := k.whole(tokens, 0, len(tokens))
-	poison := slices.Repeat([]int32{Poison}, 500)
-	if logits := k.whole(poison, 0, len(poison)); logits[499][0] == logits[499][0] {
-		t.Fatalf("a logit of the poisoned sequence is %v, want NaN", logits[499][0])
+	poison := slices.Repeat([]int32{Poison}, unlessShort(500, 40))
+	if logits := k.whole(poison, 0, len(poison)); logits[len(poison)-1][0] == logits[len(poison)-1][0] {
+		t.Fatalf("a logit of the poisoned sequence is %v, want NaN", logits[len(poison)-1][0])
 	}
 	identical(t, "after a poisoned sequence", k.whole(tokens, 0, len(tokens)), want)
 	k.whole(poison, 0, len(poison))
@@ -155,7 +156,7 @@ func sampling(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
 		{params: &sample.Params{}, mask: mask},
 	}
 	// More rows than are likely to be computed at once.
-	for range 4 {
+	for range unlessShort(4, 1) {
 		rows = append(rows, rows...)
 	}
 	var turns []turn
@@ -188,18 +189,26 @@ func sampling(t *testing.T, k *machine, model *gptoss.Model, _ float64) {
 	}
 }
 
+// unlessShort returns n, or with -short the smaller number.
+func unlessShort(n, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return n
+}
+
 // Parity compares a Runner with Hugging Face transformers: in one step, in chunks of 1, 7 and 64 tokens, and beside other
 // sequences.
 func Parity(t *testing.T, open Open) {
+	if testing.Short() {
+		t.Skip("takes seconds, minutes under the race detector")
+	}
 	cases, err := parity.Cases()
 	if err != nil {
 		t.Fatal(err)
 	}
 	mixed := map[*gptoss.Model][]parity.Case{}
 	for _, c := range cases {
-		if testing.Short() && len(c.Tokens) > 1000 {
-			continue
-		}
 		if len(c.Tokens) <= 1000 { // hundreds of steps more show nothing new
 			mixed[c.Model] = append(mixed[c.Model], c)
 		}
