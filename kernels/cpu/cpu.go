@@ -9,8 +9,8 @@
 // left to right, of groups of 16 columns, each itself summed from left to right and then scaled. That order is the same
 // for every number of activation rows and every division of the rows, so a result never depends on what else is computed
 // beside it; and since no multiplication is fused with an addition, it is the same on every machine. The code is plain
-// Go: with one activation row a weight is decoded and used at once, with more rows it is decoded once into the Scratch
-// and used for all of them.
+// Go: with few activation rows a weight is decoded and used at once, with more it is decoded once into the Scratch and used
+// for all of them.
 package cpu
 
 import (
@@ -180,8 +180,8 @@ func (s *Scratch) reserveOnes(n int) {
 //
 // y has at least x.N rows of at least to columns; x.Stride is at least Stride(m.Cols).
 func (m *Matrix) MulAdd(y, x Rows, from, to int, s *Scratch) {
-	if x.N == 1 {
-		from = m.mulAddOne(y.Data[:to], x.Data[:m.Cols], from, s)
+	if x.N <= m.direct() {
+		from = m.mulAddDirect(y, x, from, to, s)
 	}
 	stride, rows := Stride(m.Cols), 2
 	s.reserve(stride)

@@ -29,11 +29,16 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 func SoftmaxSink(x []float32, sink float32) {
 	largest := sink
 	for _, v := range x {
-		largest = max(largest, v)
+		if v > largest {
+			largest = v
+		}
 	}
 	sum := Exp(sink - largest)
 	for i, v := range x {
-		e := Exp(v - largest)
+		e := float32(0)
+		if v -= largest; !(v < expSmallest) { // so that NaN stays NaN
+			e = exp(v)
+		}
 		x[i] = e
 		sum += e
 	}
@@ -75,41 +80,43 @@ func AddScaled(dst, x []float32, factor float32) {
 	}
 }
 
-// Exp returns e^x within two units in the last place: 0 where the result would be subnormal, +Inf above 88.72, NaN for
-// NaN.
+// Bounds of Exp: ln 2^-126, and just below where 2^127.5 begins.
+const (
+	expSmallest = -87.33654
+	expLargest  = 88.37
+)
+
+// Exp returns e^x within two units in the last place: 0 below -87.34, where the result would be subnormal, +Inf above 88.37,
+// NaN for NaN.
 func Exp(x float32) float32 {
+	switch {
+	case x < expSmallest:
+		return 0
+	case x > expLargest:
+		return float32(math.Inf(1))
+	}
+	return exp(x)
+}
+
+// exp is Exp between its bounds.
+func exp(x float32) float32 {
 	// x = n·ln2 + r with |r| <= ln2/2. Adding 1.5·2^23 leaves the nearest integer in the low bits of the sum; ln2 is
 	// split so that n times its upper part is exact.
 	const (
-		magic     = 3 << 22
-		log2e     = math.Log2E
-		ln2Upper  = 0x1.62ep-1
-		ln2Lower  = math.Ln2 - ln2Upper
-		smallest  = -87.33654 // ln 2^-126
-		largest   = 88.72283  // ln of the largest float32
-		exponents = 127
+		magic    = 3 << 22
+		ln2Upper = 0x1.62ep-1
+		ln2Lower = math.Ln2 - ln2Upper
 	)
-	switch {
-	case x < smallest:
-		return 0
-	case x > largest:
-		return float32(math.Inf(1))
-	}
-	t := float32(x*log2e) + magic
+	t := float32(x*math.Log2E) + magic
 	n := t - magic
-	r := x - float32(n*ln2Upper)
-	r -= float32(n * ln2Lower)
+	r := x - float32(n*ln2Upper) - float32(n*ln2Lower)
 	// Taylor's polynomial; the first term left out is below 2^-27 of the result.
-	p := float32(1.0 / 5040)
-	p = float32(p*r) + 1.0/720
+	p := float32(r*(1.0/5040)) + 1.0/720
 	p = float32(p*r) + 1.0/120
 	p = float32(p*r) + 1.0/24
 	p = float32(p*r) + 1.0/6
 	p = float32(p*r) + 0.5
 	p = float32(p*r) + 1
 	p = float32(p*r) + 1
-	// 2^n in two factors, since 2^128 is not a number and p may be below 1.
-	bits := int32(math.Float32bits(t)) - int32(math.Float32bits(magic))
-	half := bits / 2
-	return p * math.Float32frombits(uint32(half+exponents)<<23) * math.Float32frombits(uint32(bits-half+exponents)<<23)
+	return p * math.Float32frombits((math.Float32bits(t)-0x4b400000+127)<<23) // magic's bits
 }

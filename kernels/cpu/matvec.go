@@ -2,33 +2,43 @@ package cpu
 
 import "math"
 
-// mulAddOne adds the products of rows from … of m with the one activation x to y, two rows at a time, and returns the
-// first row that it left out: the last of an odd number, or all of a format that no large weight of a published model has.
-// Weights are used as they are decoded: with a single activation, storing them first would
-// cost more than the multiplication. The sums are those of tile.mulAdd, in the same order.
-func (m *Matrix) mulAddOne(y, x []float32, from int, s *Scratch) int {
-	switch m.Format {
-	case BF16, Q8_0, MXFP4, MXFP4Planes:
-	default:
-		return from
-	}
+// direct returns how many activations at most are multiplied with a weight while it is decoded: with so few, storing the
+// decoded values first costs more than decoding them again. 0 for formats that no large weight of a published model has.
+func (m *Matrix) direct() int {
 	if m.Transposed {
-		return from
+		return 0
 	}
-	for ; from+1 < len(y); from += 2 {
-		var y0, y1 float32
-		switch w0, w1 := m.row(from), m.row(from+1); m.Format {
-		case BF16:
-			y0, y1 = dotBF16(w0, w1, x)
-		case Q8_0:
-			y0, y1 = s.dotQ8(q8Blocks(w0), q8Blocks(w1), doubleGroups(x))
-		case MXFP4:
-			y0, y1 = s.dotSplit(mxfp4Blocks(w0), mxfp4Blocks(w1), doubleGroups(x))
-		case MXFP4Planes:
-			y0, y1 = s.dotPlanes(planeBlocks(w0), planeBlocks(w1), m.rowScales(from), m.rowScales(from+1), doubleGroups(x))
+	switch m.Format {
+	case BF16:
+		return 1
+	case Q8_0, MXFP4, MXFP4Planes:
+		return 3
+	default:
+		return 0
+	}
+}
+
+// mulAddDirect adds the products of rows from … to-1 of m with the few activations x to y, two rows at a time, and returns
+// the first row that it left out. The sums are those of tile.mulAdd, in the same order.
+func (m *Matrix) mulAddDirect(y, x Rows, from, to int, s *Scratch) int {
+	for ; from+1 < to; from += 2 {
+		w0, w1 := m.row(from), m.row(from+1)
+		for t := range x.N {
+			x := x.Data[t*x.Stride:][:m.Cols]
+			var y0, y1 float32
+			switch m.Format {
+			case BF16:
+				y0, y1 = dotBF16(w0, w1, x)
+			case Q8_0:
+				y0, y1 = s.dotQ8(q8Blocks(w0), q8Blocks(w1), doubleGroups(x))
+			case MXFP4:
+				y0, y1 = s.dotSplit(mxfp4Blocks(w0), mxfp4Blocks(w1), doubleGroups(x))
+			case MXFP4Planes:
+				y0, y1 = s.dotPlanes(planeBlocks(w0), planeBlocks(w1), m.rowScales(from), m.rowScales(from+1), doubleGroups(x))
+			}
+			y.Data[t*y.Stride+from] += y0
+			y.Data[t*y.Stride+from+1] += y1
 		}
-		y[from] += y0
-		y[from+1] += y1
 	}
 	return from
 }

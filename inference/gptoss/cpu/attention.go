@@ -75,29 +75,56 @@ func (p *pass) rotateAndStore(tile span) {
 	}
 }
 
-// attendTile computes the output of the query heads of one key/value head for the tokens of a tile.
-func (p *pass) attendTile(w *worker, tile *queryTile, head int) {
+// headParts returns into how many parts the query heads of a key/value head are divided, for the items of a region. While
+// every row decodes one token there may be few items, and long ones, though each part reads the keys again.
+func (p *pass) headParts() int {
+	tiles, parts := len(p.tiles[p.layer.group]), 1
+	if tiles != len(p.batch.Tokens) {
+		return 1
+	}
+	perKV := p.config.Heads / p.config.KVHeads
+	for perKV%(4*parts) == 0 && tiles*p.config.KVHeads*parts < itemsPerThread*len(p.workers) {
+		parts *= 2
+	}
+	return parts
+}
+
+// itemsPerThread is enough that a suspended thread holds up a small part of a region.
+const itemsPerThread = 4
+
+// attendItem divides the items of a region: the tiles, the key/value heads, and the parts of their query heads.
+func (p *pass) attendItem(w *worker, item int) {
+	parts := p.headParts()
+	tile, part := item/(p.config.KVHeads*parts), item%(p.config.KVHeads*parts)
+	heads := p.config.Heads / p.config.KVHeads / parts
+	p.attendTile(w, &p.tiles[p.layer.group][tile], part*heads, heads)
+}
+
+// attendTile computes the output of some query heads, beginning with first, for the tokens of a tile. The heads share a
+// key/value head; in a tile of several tokens they are all that do.
+func (p *pass) attendTile(w *worker, tile *queryTile, first, heads int) {
 	c, l, size := p.config, p.layer, p.kv.blockTokens
 	perKV := c.Heads / c.KVHeads
+	head := first / perKV
 	table := p.batch.Rows[tile.row].Blocks[l.group]
 	firstBlock, lastBlock := firstKey(tile.number, l.window)/size, (tile.number+tile.n-1)/size
-	n, keys := tile.n*perKV, (lastBlock-firstBlock+1)*size
+	n, keys := tile.n*heads, (lastBlock-firstBlock+1)*size
 	w.scores, w.sums = resize(w.scores, n*keys), resize(w.sums, n*p.queries.Stride)
 	clear(w.scores)
 	clear(w.sums)
 
-	at := (head*len(p.batch.Tokens) + tile.first) * perKV
+	at := (head*len(p.batch.Tokens)+tile.first)*perKV + first%perKV
 	queries := p.queries.Slice(at, at+n)
 	for b, block := range table[firstBlock : lastBlock+1] {
 		scores := kernels.Rows{Data: w.scores[b*size:], N: n, Stride: keys}
 		kernels.MulAddDense(scores, p.kv.keys(l, block, head), queries, w.kernels)
 	}
 	for i := range n {
-		number := tile.number + i/perKV
+		number := tile.number + i/heads
 		from, to := firstKey(number, l.window)-firstBlock*size, number+1-firstBlock*size
 		scores := w.scores[i*keys : (i+1)*keys]
 		clear(scores[:from])
-		kernels.SoftmaxSink(scores[from:to], l.sinks[head*perKV+i%perKV])
+		kernels.SoftmaxSink(scores[from:to], l.sinks[first+i%heads])
 		clear(scores[to:])
 	}
 	sums := kernels.Rows{Data: w.sums, N: n, Stride: p.queries.Stride}
@@ -106,8 +133,8 @@ func (p *pass) attendTile(w *worker, tile *queryTile, head int) {
 		kernels.MulAddDense(sums, p.kv.values(l, block, head), weights, w.kernels)
 	}
 	for i := range n {
-		out := p.attended.Row(tile.first + i/perKV)
-		copy(out[(head*perKV+i%perKV)*c.HeadDim:][:c.HeadDim], sums.Row(i))
+		out := p.attended.Row(tile.first + i/heads)
+		copy(out[(first+i%heads)*c.HeadDim:][:c.HeadDim], sums.Row(i))
 	}
 }
 

@@ -57,7 +57,7 @@ const (
 	embed     phase = iota // a tile of tokens: residual stream and rotation angles
 	normalise              // a tile: input of attention
 	rotate                 // a tile: queries; keys and values into their blocks
-	attend                 // a tile of one row's queries and one key/value head
+	attend                 // a tile of one row's queries and heads that share keys
 	route                  // a tile: input of the router
 	choose                 // a tile: experts and their weights
 	gather                 // a tile: the experts' inputs
@@ -78,7 +78,7 @@ func (p *pass) do(ph phase, worker, item int) {
 	case rotate:
 		p.rotateAndStore(p.tokenTile(item))
 	case attend:
-		p.attendTile(w, &p.tiles[p.layer.group][item/p.config.KVHeads], item%p.config.KVHeads)
+		p.attendItem(w, item)
 	case route:
 		p.normTile(p.layer.mlpNorm, p.tokenTile(item))
 	case choose:
@@ -124,7 +124,7 @@ func (p *pass) run(ctx context.Context, b *engine.Batch) error {
 			product{m: &l.k, x: p.normed, y: p.k, bias: l.kBias},
 			product{m: &l.v, x: p.normed, y: p.v, bias: l.vBias})
 		p.pool.run(rotate, tiles)
-		p.pool.run(attend, len(p.tiles[l.group])*p.config.KVHeads)
+		p.pool.run(attend, len(p.tiles[l.group])*p.config.KVHeads*p.headParts())
 		p.multiply(product{m: &l.o, x: p.attended, y: p.x, bias: l.oBias, accumulate: true})
 		p.pool.run(route, tiles)
 		p.multiply(product{m: &l.router, x: p.normed, y: p.routed.logits, bias: l.routerBias})

@@ -47,16 +47,17 @@ func Run(t *testing.T, open Open, tolerance float64) {
 		})
 	}
 	for _, c := range []struct {
-		name    string
-		sliding []bool
+		name           string
+		sliding        []bool
+		heads, headDim int
 	}{
-		{"full layers only", []bool{false, false}},
-		{"sliding layers only", []bool{true, true}},
+		{"full layers only, three heads share keys", []bool{false, false}, 6, 16},
+		{"sliding layers only, head width past a vector", []bool{true, true}, 2, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			shape := Shape()
-			shape.Layers, shape.Sliding = len(c.sliding), c.sliding
+			shape.Layers, shape.Sliding, shape.Heads, shape.HeadDim = len(c.sliding), c.sliding, c.heads, c.headDim
 			model := Model(3, Kinds()[0], shape)
 			tokens := randomTokens(2, shape.Vocab, unlessShort(200, 20))
 			k := newMachine(t, open, model)

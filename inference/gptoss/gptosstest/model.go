@@ -34,10 +34,10 @@ func Kinds() []Kind {
 // computes afterwards.
 const Poison = 0
 
-// Shape is the configuration of Model: gpt-oss's constants with small sizes, of which no two are alike.
+// Shape is the configuration of Model: gpt-oss's constants with small sizes.
 func Shape() gptoss.Config {
 	return gptoss.Config{
-		Layers: 4, Hidden: 64, Intermediate: 96, Heads: 6, KVHeads: 2, HeadDim: 16, Experts: 8, ExpertsPerToken: 3, Vocab: 101,
+		Layers: 4, Hidden: 64, Intermediate: 96, Heads: 8, KVHeads: 2, HeadDim: 16, Experts: 8, ExpertsPerToken: 3, Vocab: 101,
 		Window: 128, MaxContext: 131072, Sliding: []bool{true, false, true, false},
 		RopeTheta: 150000, RopeFactor: 32, BetaFast: 32, BetaSlow: 1, RopeOriginalContext: 4096,
 		Eps: 1e-5, SwigluLimit: 7, SwigluAlpha: 1.702, EOS: []int32{2},
