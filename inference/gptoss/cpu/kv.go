@@ -95,12 +95,12 @@ func (kv *cache) blockFloats() int { return kv.heads * kv.blockTokens * (kv.stri
 func (kv *cache) divide(total int64, longest int) error {
 	size := int64(kv.blockTokens)
 	whole := (int64(longest) + size - 1) / size // blocks of the longest sequence
-	var bytes, need [2]int64                    // of each group: a block's bytes, the blocks of one sequence with a short step
+	var bytes, need [2]int64                    // of each group: a block's bytes, the blocks that one sequence needs
 	least, most := int64(0), int64(0)
 	for i, g := range kv.groups {
 		bytes[i], need[i] = 4*int64(g.layers)*int64(kv.blockFloats()), 1
-		if g.window > 0 { // which, like the step, may begin and end inside a block
-			need[i] = min(whole, (int64(g.window)-1+size-1)/size+2)
+		if g.window > 0 { // with the blocks at both ends, a step's and a spare one, which an Engine asks for
+			need[i] = (int64(g.window)+size-2)/size + 4
 		}
 		least += need[i] * bytes[i]
 		most += whole * bytes[i] * defaultSequences

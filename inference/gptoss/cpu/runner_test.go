@@ -203,8 +203,8 @@ func TestKV(t *testing.T) {
 		sliding []bool // nil: two of four
 		want    engine.KVLayout
 	}{
-		{"memory for one short sequence", cpu.Options{KVBytes: (1 + 10) * 16 * position}, nil,
-			engine.KVLayout{MaxContext: 16, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 1}, {BlockTokens: 16, Blocks: 10, Window: 128}}}},
+		{"memory for one short sequence", cpu.Options{KVBytes: (1 + 12) * 16 * position}, nil,
+			engine.KVLayout{MaxContext: 16, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 1}, {BlockTokens: 16, Blocks: 12, Window: 128}}}},
 		{"a quarter for the windows", cpu.Options{KVBytes: 100 * 16 * position}, nil,
 			engine.KVLayout{MaxContext: 75 * 16, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 75}, {BlockTokens: 16, Blocks: 25, Window: 128}}}},
 		{"longer than asked for", cpu.Options{KVBytes: 100 * 16 * position, MaxContext: 100}, nil,
@@ -244,10 +244,10 @@ func TestScore(t *testing.T) {
 	if err := r.Logits(context.Background(), b, 0, want); err != nil {
 		t.Fatal(err)
 	}
-	// Ten blocks of the sliding layers go round and round.
-	small := newRunner(t, m, cpu.Options{KVBytes: (19 + 10) * 16 * 512})
-	if blocks := small.KV().Groups[1].Blocks; blocks != 10 {
-		t.Fatalf("%d blocks of the sliding layers, want 10", blocks)
+	// Twelve blocks of the sliding layers go round and round.
+	small := newRunner(t, m, cpu.Options{KVBytes: (19 + 12) * 16 * 512})
+	if blocks := small.KV().Groups[1].Blocks; blocks != 12 {
+		t.Fatalf("%d blocks of the sliding layers, want 12", blocks)
 	}
 	for _, r := range []*cpu.Runner{r, small} {
 		for _, tt := range []struct{ from, chunk int }{{0, 0}, {0, 30}, {150, 64}, {199, 7}, {200, 64}, {0, 1 << 40}} {
