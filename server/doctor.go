@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sys/cpu"
 
-	"chorale/inference/gptoss"
 	"chorale/inference/harmony"
 	"chorale/inference/tokenizer"
 )
@@ -94,7 +93,7 @@ func checkMemory() (string, error) {
 	if total == 0 {
 		return "not known on " + runtime.GOOS, nil
 	}
-	return fmt.Sprintf("%s, %s available", gib(total), gib(available)), nil
+	return fmt.Sprintf("%s, %s available", size(total), size(available)), nil
 }
 
 // memory is the machine's memory in bytes, or 0 where there is no /proc/meminfo.
@@ -116,7 +115,13 @@ func memory() (total, available int64) {
 	return total, available
 }
 
-func gib(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }
+// size is a number of bytes for people.
+func size(bytes int64) string {
+	if bytes < 1<<30 {
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+}
 
 func checkTokenizer() (string, error) {
 	t, err := tokenizer.O200kHarmony() // compares the embedded table with its checksum
@@ -133,22 +138,23 @@ func checkModel(path string) (found string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, m.checkpoint.Close()) }()
-	weights, err := gptoss.Load(m.checkpoint)
+	weights, err := m.load()
 	if err != nil {
 		return "", err
 	}
 	if _, err := harmony.NewCodec(m.tokenizer); err != nil {
 		return "", err
 	}
-	size := m.checkpoint.Bytes()
-	if total, _ := memory(); total > 0 && size > total {
-		return "", fmt.Errorf("%s: %s of weights do not fit into %s of memory", m.id, gib(size), gib(total))
+	bytes := m.checkpoint.Bytes()
+	if total, _ := memory(); total > 0 && bytes > total {
+		return "", fmt.Errorf("%s: %s of weights do not fit into %s of memory", m.id, size(bytes), size(total))
 	}
-	hash := "tokenizer o200k_harmony"
-	if data, ok, err := m.checkpoint.TokenizerJSON(); err == nil && ok {
-		hash = fmt.Sprintf("tokenizer.json sha256 %x", sha256.Sum256(data))
+	found = fmt.Sprintf("%s: %v, %s, %d layers, %d token ids", m.id, m.checkpoint.Layout(), size(bytes), weights.Config.Layers, m.tokenizer.Vocab())
+	data, ok, err := m.checkpoint.TokenizerJSON()
+	if err == nil && ok {
+		found += fmt.Sprintf(", tokenizer.json sha256 %x", sha256.Sum256(data))
 	}
-	return fmt.Sprintf("%s: %v, %s, %d layers, %d ids, %s", m.id, m.checkpoint.Layout(), gib(size), weights.Config.Layers, m.tokenizer.Vocab(), hash), nil
+	return found, err
 }
 
 func checkDataDir(dir string) (string, error) {

@@ -572,6 +572,7 @@ func TestFailuresOfServeAreOneLine(t *testing.T) {
 		{"no address", []string{"--listen", "nonsense"}, "nonsense"},
 		{"no model", []string{"--model", "/nowhere"}, "/nowhere"},
 		{"a model that is none", []string{"--model", file}, file},
+		{"a model without its tokenizer", []string{"--model", filepath.Join(parityData, "bf16")}, "embedding only 300 rows"},
 		{"data directory is a file", []string{"--data-dir", file}, file},
 		{"empty key file", []string{"--api-key-file", file}, "holds none"},
 	}

@@ -8,6 +8,7 @@ import (
 
 	"chorale/inference/checkpoint"
 	"chorale/inference/demo"
+	"chorale/inference/gptoss"
 	"chorale/inference/tokenizer"
 )
 
@@ -45,6 +46,18 @@ func openDemo() (*model, error) {
 		return nil, errors.Join(fmt.Errorf("open built-in model: %w", err), c.Close())
 	}
 	return &model{id: demo.ID, demo: true, checkpoint: c, tokenizer: t}, nil
+}
+
+// load checks the weights, and that the tokenizer has no ids without a row.
+func (m *model) load() (*gptoss.Model, error) {
+	weights, err := gptoss.Load(m.checkpoint)
+	if err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
+	if ids, rows := m.tokenizer.Vocab(), weights.Config.Vocab; ids > rows {
+		return nil, fmt.Errorf("load model %s: its tokenizer has %d ids, its embedding only %d rows; does it lack its tokenizer.json?", m.id, ids, rows)
+	}
+	return weights, nil
 }
 
 // tokenizerOf is the tokenizer that lies with the weights; most gpt-oss checkpoints have o200k_harmony, some say nothing.

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"chorale/inference/engine"
-	"chorale/inference/gptoss"
 	"chorale/inference/gptoss/cpu"
 	"chorale/inference/harmony"
 	"chorale/server/httpd"
@@ -87,9 +86,9 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	if o.modelID != "" {
 		s.model.id = o.modelID
 	}
-	weights, err := gptoss.Load(s.model.checkpoint)
+	weights, err := s.model.load()
 	if err != nil {
-		return fmt.Errorf("load model: %w", err)
+		return err
 	}
 	codec, err := harmony.NewCodec(s.model.tokenizer)
 	if err != nil {
