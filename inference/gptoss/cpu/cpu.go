@@ -28,7 +28,7 @@ type Options struct {
 	// Threads is how many threads compute, the caller's included. 0 = GOMAXPROCS.
 	Threads int
 	// KVBytes bounds the key/value memory, which is reserved at once but takes pages only as it is used. 0 = a quarter of
-	// the machine's memory, and no more than 16 sequences of the longest context need.
+	// the machine's memory, but no more than the weights take or 1 GiB, whichever is larger.
 	KVBytes int64
 	// BlockTokens is the size of a block of either KV group, in positions; a multiple of 16. 0 = 16.
 	BlockTokens int
@@ -61,6 +61,9 @@ func New(m *gptoss.Model, o Options) (*Runner, error) {
 	w, err := prepare(m)
 	if err != nil {
 		return nil, err
+	}
+	if o.KVBytes == 0 {
+		o.KVBytes = defaultKVBytes(w.bytes)
 	}
 	kv, longest, err := newCache(&m.Config, o)
 	if err != nil {

@@ -26,17 +26,22 @@ type kvGroup struct {
 	memory *kernels.Memory
 }
 
-// The default bounds of the key/value memory.
+// Bounds of the key/value memory.
 const (
-	memoryShare      = 4              // of the machine's memory, one part in so many
-	assumedMemory    = int64(8) << 30 // of a machine that does not tell
-	defaultSequences = 16             // of the longest context: a bound for small models
-	windowShare      = 4              // of the key/value memory, the most that the sliding layers get
-	maxBlocks        = 1<<31 - 1      // a block id is an int32
-	maxKVBytes       = int64(1) << 46 // far above any machine's, and no product overflows
-	defaultBlock     = 16             // positions
-	minimumContext   = 1              // position
+	memoryShare   = 4              // of the machine's memory, one part in so many by default
+	enoughKVBytes = int64(1) << 30 // by default, unless the weights are larger
+	assumedMemory = int64(8) << 30 // of a machine that does not tell
+	windowShare   = 4              // of the key/value memory, the most that the sliding layers get
+	maxBlocks     = 1<<31 - 1      // a block id is an int32
+	maxKVBytes    = int64(1) << 46 // far above any machine's, and no product overflows
+	defaultBlock  = 16             // positions
 )
+
+// defaultKVBytes returns the key/value memory for weights of a size. All of it may be in use after a while, since finished
+// sequences are kept for their prefixes, so a small model must not take what only a large one needs.
+func defaultKVBytes(weightBytes int64) int64 {
+	return min(machineMemory()/memoryShare, max(weightBytes, enoughKVBytes))
+}
 
 // newCache reserves memory for both groups and returns with it the longest sequence it can hold.
 func newCache(c *gptoss.Config, o Options) (*cache, int, error) {
@@ -49,10 +54,10 @@ func newCache(c *gptoss.Config, o Options) (*cache, int, error) {
 	if o.MaxContext == 0 {
 		o.MaxContext = c.MaxContext
 	}
-	if o.MaxContext < minimumContext || o.MaxContext > c.MaxContext {
+	if o.MaxContext < 1 || o.MaxContext > c.MaxContext {
 		return nil, 0, fmt.Errorf("max context is %d, want 1 to the model's %d", o.MaxContext, c.MaxContext)
 	}
-	if o.KVBytes < 0 || o.KVBytes > maxKVBytes {
+	if o.KVBytes < 1 || o.KVBytes > maxKVBytes {
 		return nil, 0, fmt.Errorf("kv bytes is %d, want 1 to %d", o.KVBytes, maxKVBytes)
 	}
 	kv := &cache{blockTokens: o.BlockTokens, heads: c.KVHeads, dim: c.HeadDim, stride: kernels.Stride(c.HeadDim)}
@@ -70,7 +75,7 @@ func newCache(c *gptoss.Config, o Options) (*cache, int, error) {
 	if sliding.layers > 0 {
 		kv.groups = append(kv.groups, sliding)
 	}
-	if err := kv.divide(o.KVBytes, o.MaxContext); err != nil {
+	if err := kv.divide(o.KVBytes); err != nil {
 		return nil, 0, err
 	}
 	for i := range kv.groups {
@@ -92,21 +97,16 @@ func (kv *cache) blockFloats() int { return kv.heads * kv.blockTokens * (kv.stri
 
 // divide sets the number of blocks of every group. The sliding layers get a quarter of the memory, which serves a
 // sequence at any length, but no more blocks than the full ones have: a sequence never uses more.
-func (kv *cache) divide(total int64, longest int) error {
+func (kv *cache) divide(total int64) error {
 	size := int64(kv.blockTokens)
-	whole := (int64(longest) + size - 1) / size // blocks of the longest sequence
-	var bytes, need [2]int64                    // of each group: a block's bytes, the blocks that one sequence needs
-	least, most := int64(0), int64(0)
+	var bytes, need [2]int64 // of each group: a block's bytes, the blocks that one sequence needs
+	least := int64(0)
 	for i, g := range kv.groups {
 		bytes[i], need[i] = 4*int64(g.layers)*int64(kv.blockFloats()), 1
 		if g.window > 0 { // with the blocks at both ends, a step's and a spare one, which an Engine asks for
 			need[i] = (int64(g.window)+size-2)/size + 4
 		}
 		least += need[i] * bytes[i]
-		most += whole * bytes[i] * defaultSequences
-	}
-	if total == 0 {
-		total = min(machineMemory()/memoryShare, most)
 	}
 	if total < least {
 		return fmt.Errorf("kv bytes is %d, want at least the %d of one short sequence", total, least)

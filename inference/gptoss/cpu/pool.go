@@ -20,6 +20,9 @@ type pool struct {
 	work atomic.Uint64
 	done atomic.Int64 // items of the region that have ended
 
+	waiting  atomic.Bool   // run sleeps until the last item has ended, or is about to
+	finished chan struct{} // then it gets one message; capacity 1, so that the sender never waits
+
 	failure atomic.Pointer[failure] // the first panic of an item
 	closed  atomic.Bool
 	threads sync.WaitGroup
@@ -46,7 +49,7 @@ const spinning = 200 * time.Microsecond
 
 // newPool starts threads-1 goroutines.
 func newPool(threads int, do func(phase phase, worker, item int)) *pool {
-	p := &pool{do: do}
+	p := &pool{do: do, finished: make(chan struct{}, 1)}
 	p.wake.L = &p.mu
 	p.threads.Add(threads - 1)
 	for i := 1; i < threads; i++ {
@@ -75,15 +78,34 @@ func (p *pool) run(ph phase, n int) {
 	}
 	for p.take(0) {
 	}
-	for spins := 0; p.done.Load() < int64(n); spins++ {
-		if spins%spinsPerYield == spinsPerYield-1 {
-			runtime.Gosched()
-		}
-	}
+	p.wait(int64(n))
 	if f := p.failure.Swap(nil); f != nil {
 		panic(fmt.Sprintf("%v\n\n%s", f.value, f.stack))
 	}
 }
+
+// wait returns when n items have ended. Items take microseconds; one that takes longer is held by a thread that the system
+// suspended in favour of another process, and sleeping gives that thread our processor.
+func (p *pool) wait(n int64) {
+	start := time.Now()
+	for spins := 1; p.done.Load() < n; spins++ {
+		if spins%spinsPerYield != 0 {
+			continue
+		}
+		runtime.Gosched()
+		if time.Since(start) < patience {
+			continue
+		}
+		p.waiting.Store(true)
+		if p.done.Load() == n && p.waiting.CompareAndSwap(true, false) {
+			return
+		}
+		<-p.finished // who ended the last item saw waiting, or will
+	}
+}
+
+// patience is how long run waits for the items of other threads before it sleeps.
+const patience = 50 * time.Microsecond
 
 // spinsPerYield is how often a spinning thread looks for work before it lets another goroutine run: about a microsecond,
 // since whoever consumes our tokens may be waiting for this very thread.
@@ -98,6 +120,9 @@ func (p *pool) take(worker int) bool {
 	}
 	if p.work.CompareAndSwap(w, w+1) {
 		p.item(phase(w>>(2*itemBits)), worker, int(item))
+		if p.done.Add(1) == int64(n) && p.waiting.CompareAndSwap(true, false) {
+			p.finished <- struct{}{}
+		}
 	}
 	return true
 }
@@ -107,7 +132,6 @@ func (p *pool) item(ph phase, worker, item int) {
 		if v := recover(); v != nil {
 			p.failure.CompareAndSwap(nil, &failure{v, debug.Stack()})
 		}
-		p.done.Add(1)
 	}()
 	p.do(ph, worker, item)
 }

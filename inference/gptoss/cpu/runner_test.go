@@ -211,8 +211,6 @@ func TestKV(t *testing.T) {
 			engine.KVLayout{MaxContext: 100, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 75}, {BlockTokens: 16, Blocks: 25, Window: 128}}}},
 		{"larger blocks", cpu.Options{KVBytes: 40 * 64 * position, BlockTokens: 64}, nil,
 			engine.KVLayout{MaxContext: 30 * 64, Groups: []engine.KVGroup{{BlockTokens: 64, Blocks: 30}, {BlockTokens: 64, Blocks: 10, Window: 128}}}},
-		{"default of a short model: sixteen sequences", cpu.Options{MaxContext: 64}, nil,
-			engine.KVLayout{MaxContext: 64, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 96}, {BlockTokens: 16, Blocks: 32, Window: 128}}}},
 		{"no sliding layers", cpu.Options{KVBytes: 20 * 16 * 2 * position}, []bool{false, false, false, false},
 			engine.KVLayout{MaxContext: 320, Groups: []engine.KVGroup{{BlockTokens: 16, Blocks: 20}}}},
 		{"sliding layers only, context without bound", cpu.Options{KVBytes: 20 * 16 * 2 * position}, []bool{true, true, true, true},
@@ -232,6 +230,17 @@ func TestKV(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestDefaultKVMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	groups, bytes := newRunner(t, tiny(), cpu.Options{}).KV().Groups, 0
+	for _, g := range groups {
+		bytes += g.Blocks * 16 * 512 // as in TestKV
+	}
+	if bytes < 1<<20 || bytes > 1<<30 {
+		t.Errorf("%d bytes for a model of kilobytes, want at most 1 GiB: %+v", bytes, groups)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 // weights are the model in the kernels' terms.
 type weights struct {
 	config *gptoss.Config
+	bytes  int64 // of all matrices
 	embed  kernels.Matrix
 	layers []layer
 	norm   []float32
@@ -47,6 +48,7 @@ func prepare(m *gptoss.Model) (*weights, error) {
 		w.layers[i] = p.layer(&m.Layers[i], c)
 	}
 	w.assignGroups()
+	w.bytes = p.bytes
 	return w, p.err
 }
 
@@ -72,6 +74,7 @@ func (w *weights) assignGroups() {
 type preparer struct {
 	prefix string
 	err    error
+	bytes  int64
 }
 
 func (p *preparer) fail(name, format string, args ...any) {
@@ -149,6 +152,7 @@ func (p *preparer) check(name string, m *kernels.Matrix, rows, cols int) {
 	if err := m.Check(); err != nil {
 		p.fail(name, "%w", err)
 	}
+	p.bytes += int64(len(m.Data) + len(m.Scales))
 }
 
 func (p *preparer) format(name string, d checkpoint.DType) kernels.Format {
