@@ -1,0 +1,166 @@
+//go:build linux && (amd64 || arm64) && !portablememory
+
+package sandbox
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"reflect"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxCopyBack is how many private pages are copied back one by one; dropping all of them at once is cheaper for more,
+// though the guest then faults its pages in again.
+const maxCopyBack = 1024
+
+// A region is an address range for one linear memory: reserved at once, committed by the kernel page by page, and with
+// an image mapped copy-on-write at its start.
+type region struct {
+	base  []byte
+	image *backing // mapped at the start
+	scan  []byte   // page map entries, kept for the next reset
+}
+
+// newRegion reserves capBytes. The image, if not nil, must not be longer.
+func newRegion(capBytes uint64, image *backing) (*region, error) {
+	base, err := unix.Mmap(-1, 0, int(capBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("reserve %d bytes of address space: %w", capBytes, err)
+	}
+	r := &region{base: base}
+	if err := r.mapImage(image); err != nil {
+		r.free()
+		return nil, err
+	}
+	return r, nil
+}
+
+// address of the mapping, as a number for the kernel; it is never turned back into a pointer.
+func (r *region) address() uintptr { return reflect.ValueOf(r.base).Pointer() }
+
+func (r *region) mapImage(image *backing) error {
+	r.image = image
+	if image == nil || len(image.data) == 0 {
+		return nil
+	}
+	_, _, e := syscall.Syscall6(syscall.SYS_MMAP, r.address(), uintptr(len(image.data)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE, image.file.Fd(), 0)
+	if e != 0 {
+		return fmt.Errorf("map image: %w", e)
+	}
+	return nil
+}
+
+func (r *region) slice(size uint64) []byte { return r.base[:size:size] }
+
+func (r *region) free() {
+	if r.base != nil {
+		unix.Munmap(r.base) // fails only for a range that is not mapped
+		r.base = nil
+	}
+}
+
+// reset makes the first size bytes equal to the image followed by zeros.
+func (r *region) reset(image *backing, size uint64) error {
+	if r.image != image {
+		if err := unix.Madvise(r.base[:size], unix.MADV_DONTNEED); err != nil {
+			return fmt.Errorf("drop memory: %w", err)
+		}
+		return r.mapImage(image)
+	}
+	private, err := r.private(size)
+	if err != nil || len(private) > maxCopyBack {
+		if err := unix.Madvise(r.base[:size], unix.MADV_DONTNEED); err != nil {
+			return fmt.Errorf("drop memory: %w", err)
+		}
+		return nil
+	}
+	page := uint64(os.Getpagesize())
+	for _, p := range private {
+		dst := r.base[p*page : (p+1)*page]
+		if p*page < uint64(len(image.data)) {
+			copy(dst, image.data[p*page:])
+			continue
+		}
+		clear(dst)
+	}
+	return nil
+}
+
+// private lists the pages of the first size bytes that are no longer the image's, or that are in use beyond it. The
+// kernel's page map says so for unprivileged processes too: bit 61 is set for pages of a file, 62 and 63 for pages that
+// are swapped out or present (Documentation/admin-guide/mm/pagemap.rst).
+func (r *region) private(size uint64) ([]uint64, error) {
+	if r.image == nil || r.image.pagemap == nil {
+		return nil, os.ErrNotExist
+	}
+	page := uint64(os.Getpagesize())
+	n := size / page
+	if uint64(len(r.scan)) < 8*n {
+		r.scan = make([]byte, 8*n)
+	}
+	if _, err := r.image.pagemap.ReadAt(r.scan[:8*n], int64(uint64(r.address())/page*8)); err != nil {
+		return nil, err
+	}
+	var pages []uint64
+	for i := range n {
+		if e := binary.NativeEndian.Uint64(r.scan[8*i:]); e&(3<<62) != 0 && e&(1<<61) == 0 {
+			pages = append(pages, i)
+		}
+	}
+	return pages, nil
+}
+
+// A backing is the content of an image in an anonymous file, for mapping, and mapped for reading.
+type backing struct {
+	data    []byte // read-only, whole pages
+	file    *os.File
+	pagemap *os.File // nil where the kernel does not show it
+}
+
+// newBacking copies content, leaving out zeros at its end.
+func newBacking(content []byte) (*backing, error) {
+	page := os.Getpagesize()
+	n := (trimmed(content) + page - 1) / page * page
+	fd, err := unix.MemfdCreate("chorale-image", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create memory file: %w", err)
+	}
+	b := &backing{file: os.NewFile(uintptr(fd), "chorale-image")}
+	if err := b.fill(content[:n], page); err != nil {
+		b.free()
+		return nil, fmt.Errorf("write memory file: %w", err)
+	}
+	b.pagemap, _ = os.Open("/proc/self/pagemap")
+	return b, nil
+}
+
+// fill writes the pages that are not zero and maps the file.
+func (b *backing) fill(content []byte, page int) error {
+	if err := b.file.Truncate(int64(len(content))); err != nil || len(content) == 0 {
+		return err
+	}
+	for off := 0; off < len(content); off += page {
+		if p := content[off : off+page]; trimmed(p) > 0 {
+			if _, err := b.file.WriteAt(p, int64(off)); err != nil {
+				return err
+			}
+		}
+	}
+	var err error
+	b.data, err = unix.Mmap(int(b.file.Fd()), 0, len(content), unix.PROT_READ, unix.MAP_SHARED)
+	return err
+}
+
+func (b *backing) free() {
+	if b.data != nil {
+		unix.Munmap(b.data)
+	}
+	b.file.Close()
+	if b.pagemap != nil {
+		b.pagemap.Close()
+	}
+}

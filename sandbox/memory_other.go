@@ -1,0 +1,43 @@
+//go:build !linux || !(amd64 || arm64) || portablememory
+
+package sandbox
+
+// A region is one linear memory on the Go heap. Forking and resetting copy everything. The build tag selects it on Linux
+// too, for its tests.
+type region struct {
+	buf []byte
+}
+
+func newRegion(capBytes uint64, image *backing) (*region, error) {
+	r := &region{}
+	if image != nil {
+		r.buf = append(r.buf, image.data...)
+	}
+	return r, nil
+}
+
+func (r *region) slice(size uint64) []byte {
+	if grow := int(size) - len(r.buf); grow > 0 {
+		r.buf = append(r.buf, make([]byte, grow)...)
+	}
+	return r.buf[:size:size]
+}
+
+func (r *region) free() { r.buf = nil }
+
+// reset makes the first size bytes equal to the image followed by zeros.
+func (r *region) reset(image *backing, size uint64) error {
+	clear(r.buf[copy(r.buf[:size], image.data):size])
+	return nil
+}
+
+// A backing is the content of an image.
+type backing struct {
+	data []byte
+}
+
+func newBacking(content []byte) (*backing, error) {
+	return &backing{append([]byte(nil), content[:trimmed(content)]...)}, nil
+}
+
+func (b *backing) free() { b.data = nil }
