@@ -1,0 +1,25 @@
+;; State in memory and in globals of every numeric type, for images.
+(module
+  (memory (export "memory") 4 100)
+  (global $a (mut i32) (i32.const 1)) (global $b (mut i64) (i64.const 2))
+  (global $c (mut f32) (f32.const 3)) (global $d (mut f64) (f64.const 4))
+  (data (i32.const 200000) "data")
+  (start $begin)
+  (func $begin (global.set $a (i32.add (global.get $a) (i32.const 10))))
+  ;; adds n to everything and answers the sum; memory at 8, and a byte on each of 64 pages from 65536 on
+  (func (export "bump") (param $n i32) (result i64) (local $i i32)
+    (global.set $a (i32.add (global.get $a) (local.get $n)))
+    (global.set $b (i64.add (global.get $b) (i64.extend_i32_s (local.get $n))))
+    (global.set $c (f32.add (global.get $c) (f32.convert_i32_s (local.get $n))))
+    (global.set $d (f64.add (global.get $d) (f64.convert_i32_s (local.get $n))))
+    (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (local.get $n)))
+    (loop
+      (i32.store8 (i32.add (i32.const 65536) (i32.mul (local.get $i) (i32.const 2048))) (local.get $n))
+      (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 64))))
+    (i64.add (i64.add (i64.extend_i32_s (global.get $a)) (global.get $b))
+      (i64.add (i64.trunc_f32_s (global.get $c)) (i64.add (i64.trunc_f64_s (global.get $d)) (i64.load32_s (i32.const 8))))))
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+  (func (export "dirty") (param $pages i32) (local $i i32)
+    (loop (i32.store (i32.mul (local.get $i) (i32.const 4096)) (i32.const -1))
+      (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $pages)))))
+)
