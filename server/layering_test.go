@@ -25,6 +25,7 @@ var layering = map[string][]edge{
 	"inference/sample":     nil,
 	"inference/checkpoint": nil,
 	"kernels/cpu":          nil,
+	"sandbox":              nil,
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
 	// 1
