@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/big"
 	"sort"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"chorale/inference/harmony"
 )
@@ -27,7 +29,11 @@ func (g *Source) operand() int64 {
 }
 
 func (g *Source) computation() computation {
-	switch g.r.IntN(12) {
+	switch g.r.IntN(16) {
+	case 12, 13:
+		return g.fractions()
+	case 14, 15:
+		return g.stringWork()
 	case 0, 1, 2, 3:
 		return g.arithmetic()
 	case 4:
@@ -42,21 +48,21 @@ func (g *Source) computation() computation {
 		return computation{fmt.Sprintf(g.phrasing([]string{"What is the sum of %s?", "Add up %s.", "Sum %s", "Total of %s?", "Please add %s."}), strings.Join(s, ", ")),
 			fmt.Sprintf("print(sum([%s]))", strings.Join(s, ", ")), fmt.Sprint(sum), "The sum is {r}."}
 	case 5:
-		w := g.pick([]string{g.nonsense(), g.pick(nouns), capital(g.nonsense())})
+		w := g.pick([]string{g.nonsense(), g.realWord(), capital(g.nonsense()), g.letters(g.between(3, 8)), g.phrase(2, 3), g.accent(g.realWord())})
 		r := []rune(w)
 		for i, j := 0, len(r)-1; i < j; i, j = i+1, j-1 {
 			r[i], r[j] = r[j], r[i]
 		}
-		return computation{fmt.Sprintf(g.phrasing([]string{"Reverse the word %s.", "What is %s backwards?", "Spell %s backwards.", "reverse %s", "Write %s in reverse."}), g.quoted(w)),
+		return computation{fmt.Sprintf(g.phrasing([]string{"Reverse the word %s.", "What is %s backwards?", "Spell %s backwards.", "reverse %s", "Write %s in reverse.", "reverse the string %s", "Reverse the text %s", "reverse the word %s please", "Reverse: %s", "Turn %s around.", "Print %s backwards"}), g.quoted(w)),
 			fmt.Sprintf("print(%q[::-1])", w), string(r), "Reversed: {r}"}
 	case 6:
-		w := g.pick([]string{g.nonsense(), g.pick(nouns), g.phrase(2, 4), "strawberry"})
+		w := g.pick([]string{g.nonsense(), g.realWord(), g.phrase(2, 4), "strawberry"})
 		return computation{fmt.Sprintf(g.phrasing([]string{"How many letters does %s have?", "How long is %s?", "Count the characters of %s.", "What is the length of %s?", "length of %s"}), `"`+w+`"`),
-			fmt.Sprintf("print(len(%q))", w), fmt.Sprint(len(w)), "It has {r} characters."}
+			fmt.Sprintf("print(len(%q))", w), fmt.Sprint(utf8.RuneCountInString(w)), "It has {r} characters."}
 	case 7:
-		w := g.pick([]string{g.nonsense(), g.pick(nouns), "strawberry", "banana", "mississippi"})
+		w := g.pick([]string{g.nonsense(), g.realWord(), g.realWord(), "strawberry", "banana", "mississippi"})
 		c := string(w[g.r.IntN(len(w))])
-		return computation{fmt.Sprintf(g.phrasing([]string{"How many %[2]s's are in %[1]s?", "How often does the letter %[2]s occur in %[1]s?", "Count the letter %[2]s in %[1]s.", "How many times is %[2]s in %[1]s?", "Number of %[2]s in %[1]s?"}), w, c),
+		return computation{fmt.Sprintf(g.phrasing([]string{"How many %[2]s's are in %[1]s?", "How often does the letter %[2]s occur in %[1]s?", "Count the letter %[2]s in %[1]s.", "How many times is %[2]s in %[1]s?", "Number of %[2]s in %[1]s?", "How many %[2]s are there in %[1]s?", "how many %[2]s's in %[1]s", "How many letters %[2]s does %[1]s have?", "How many times does %[2]s appear in the word %[1]s?", "count %[2]s in %[1]s"}), w, c),
 			fmt.Sprintf("print(%q.count(%q))", w, c), fmt.Sprint(strings.Count(w, c)), "The letter " + c + " occurs {r} times."}
 	case 8:
 		w := g.phrase(1, 4)
@@ -69,12 +75,12 @@ func (g *Source) computation() computation {
 		n := g.between(3, 6)
 		s := make([]string, n)
 		for i := range s {
-			s[i] = g.pick([]string{g.pick(nouns), g.nonsense()})
+			s[i] = g.pick([]string{g.pick(nouns), g.nonsense(), g.realWord()})
 		}
 		list := strings.Join(s, ", ")
 		quoted := `["` + strings.Join(s, `", "`) + `"]`
 		sort.Strings(s)
-		return computation{fmt.Sprintf(g.phrasing([]string{"Sort these words: %s", "Sort %s.", "Put in alphabetical order: %s", "Order these alphabetically: %s", "Please sort %s"}), list), "print(sorted(" + quoted + "))",
+		return computation{fmt.Sprintf(g.phrasing([]string{"Sort these words: %s", "Sort %s.", "Put in alphabetical order: %s", "Order these alphabetically: %s", "Please sort %s", "Sort the list %s", "sort %s alphabetically", "Sort these: %s", "Alphabetize %s"}), list), "print(sorted(" + quoted + "))",
 			"['" + strings.Join(s, "', '") + "']", "Sorted: {r}"}
 	case 10:
 		n := g.between(3, 25)
@@ -89,6 +95,67 @@ func (g *Source) computation() computation {
 	default:
 		code, out := g.snippet()
 		return computation{g.phrasing([]string{"Run this python code: ", "Please run ", "Execute this: ", "What does this print? ", "run: ", "Run the code "}) + code, code, out, "The output is {r}"}
+	}
+}
+
+// fractions are sums whose results are floating-point numbers.
+func (g *Source) fractions() computation {
+	a, b := float64(g.between(1, 2000)), float64(g.between(1, 200))
+	switch g.r.IntN(4) {
+	case 0:
+		return computation{fmt.Sprintf(g.phrasing([]string{"What is %[1]v%% of %[2]v?", "%[1]v%% of %[2]v", "Compute %[1]v percent of %[2]v.", "How much is %[1]v%% of %[2]v?", "What's %[1]v percent of %[2]v", "Calculate %[1]v%% of %[2]v.", "Take %[1]v percent of %[2]v."}), b, a),
+			fmt.Sprintf("print(%v * %v / 100)", a, b), pythonFloat(a * b / 100), fmt.Sprintf("%v%% of %v is {r}.", b, a)}
+	case 1:
+		return computation{fmt.Sprintf(g.phrasing([]string{"What is %v divided by %v?", "%v / %v", "Divide %v by %v.", "Compute %v / %v.", "How much is %v divided by %v?", "%v/%v = ?"}), a, b),
+			fmt.Sprintf("print(%v / %v)", a, b), pythonFloat(a / b), fmt.Sprintf("%v / %v = {r}", a, b)}
+	case 2:
+		a, b = a/10, b/4
+		op := g.pick([]string{"*", "+", "-"})
+		code := pythonFloat(a) + " " + op + " " + pythonFloat(b)
+		r := map[string]float64{"*": a * b, "+": a + b, "-": a - b}[op]
+		return computation{fmt.Sprintf(g.phrasing([]string{"What is %s?", "Compute %s.", "%s", "Calculate %s", "How much is %s?", "what's %s"}), code), "print(" + code + ")", pythonFloat(r), code + " = {r}"}
+	default:
+		n := g.between(3, 6)
+		s, sum := make([]string, n), 0
+		for i := range s {
+			v := g.between(1, 100)
+			s[i], sum = fmt.Sprint(v), sum+v
+		}
+		list := strings.Join(s, ", ")
+		return computation{fmt.Sprintf(g.phrasing([]string{"What is the average of %s?", "Average of %s", "Compute the mean of %s.", "Mean of %s?", "average %s", "Find the average of these numbers: %s"}), list),
+			fmt.Sprintf("print(sum([%s]) / %d)", list, n), pythonFloat(float64(sum) / float64(n)), "The average is {r}."}
+	}
+}
+
+// pythonFloat is how Python prints a float of modest size.
+func pythonFloat(f float64) string {
+	s := strconv.FormatFloat(f, 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
+}
+
+// stringWork changes or measures a text.
+func (g *Source) stringWork() computation {
+	w := g.pick([]string{g.phrase(1, 4), g.phrase(2, 3), g.realWord(), g.nonsense(), capital(g.realWord()) + " " + capital(g.realWord())})
+	q := g.quoted(w)
+	switch g.r.IntN(5) {
+	case 0:
+		return computation{fmt.Sprintf(g.phrasing([]string{"Convert %s to upper case.", "Uppercase %s", "Convert %s to uppercase", "Put %s in capitals.", "Make %s upper case.", "make %s all caps", "Turn %s into upper case.", "upper case of %s"}), q), fmt.Sprintf("print(%q.upper())", w), strings.ToUpper(w), "{r}"}
+	case 1:
+		return computation{fmt.Sprintf(g.phrasing([]string{"Convert %s to lower case.", "Lowercase %s", "Convert %s to lowercase", "Make %s lower case.", "lower case of %s", "Turn %s into lower case."}), q), fmt.Sprintf("print(%q.lower())", w), strings.ToLower(w), "{r}"}
+	case 2:
+		return computation{fmt.Sprintf(g.phrasing([]string{"How many characters are in %s?", "How many letters are in %s?", "Count the characters in %s", "How many characters does the string %s have?", "What is the length of the string %s?", "length of the word %s"}), q),
+			fmt.Sprintf("print(len(%q))", w), fmt.Sprint(utf8.RuneCountInString(w)), "It has {r} characters."}
+	case 3:
+		x := g.nonsense()
+		old := strings.Fields(w)[0]
+		return computation{fmt.Sprintf(g.phrasing([]string{"Replace %[2]s by %[3]s in %[1]s.", "In %[1]s, replace %[2]s with %[3]s.", "Replace %[2]s with %[3]s in %[1]s", "Change %[2]s to %[3]s in %[1]s.", "Swap %[2]s for %[3]s in %[1]s."}), `"`+w+`"`, old, x),
+			fmt.Sprintf("print(%q.replace(%q, %q))", w, old, x), strings.ReplaceAll(w, old, x), "{r}"}
+	default:
+		n := g.between(2, 5)
+		return computation{fmt.Sprintf(g.phrasing([]string{"Repeat %s %d times.", "Print %s %d times.", "Write %s %d times in a row.", "Say %s %d times", "%s times %d"}), q, n), fmt.Sprintf("print(%q * %d)", w, n), strings.Repeat(w, n), "{r}"}
 	}
 }
 

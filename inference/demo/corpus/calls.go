@@ -3,6 +3,8 @@ package corpus
 import (
 	"fmt"
 	"strings"
+
+	"chorale/inference/harmony"
 )
 
 // jsonContent is the content type of calls of client functions.
@@ -99,6 +101,8 @@ func (g *Source) result(t tool, args []argument) result {
 	case n < 32:
 		s := g.oddJSON()
 		return result{text: s, want: []string{s}, final: fmt.Sprintf("Here is what %s returned: %s", t.name, s)}
+	case n < 38:
+		return g.longResult(t)
 	}
 	fields := g.fields(t, args)
 	space := g.pick([]string{"", " ", " "})
@@ -123,7 +127,11 @@ func (g *Source) result(t tool, args []argument) result {
 }
 
 func (g *Source) plainResult() string {
-	switch g.r.IntN(4) {
+	switch g.r.IntN(6) {
+	case 4:
+		return g.strange()
+	case 5:
+		return fmt.Sprintf("%s degrees and %s", g.integer(), g.pick([]string{"sunny", "raining", "windy", "cloudy"}))
 	case 0:
 		return g.number()
 	case 1:
@@ -135,9 +143,38 @@ func (g *Source) plainResult() string {
 	}
 }
 
+// longResult is a text or a list of which only the beginning is reported.
+func (g *Source) longResult(t tool) result {
+	var first, text string
+	if g.chance(60) {
+		first = capital(g.phrase(4, 12)) + "."
+		text = first
+		for range g.between(3, 22) {
+			text += g.pick([]string{" ", " ", "\n"}) + capital(g.phrase(4, 14)) + "."
+		}
+	} else {
+		row := func() string {
+			return fmt.Sprintf(`{"id":%d,"name":%s,"%s":%s}`, g.between(1, 999), quote(g.nonsense()), g.pick([]string{"price", "count", "score"}), g.number())
+		}
+		first = row()
+		text = "[" + first
+		for range g.between(4, 14) {
+			text += "," + row()
+		}
+		text += "]"
+	}
+	return result{text: text, want: []string{first}, final: fmt.Sprintf("%s returned a long result. It begins: %s", t.name, first)}
+}
+
 // oddJSON is a result that is best shown as it is.
 func (g *Source) oddJSON() string {
-	switch g.r.IntN(4) {
+	switch g.r.IntN(7) {
+	case 4:
+		return fmt.Sprintf(`{%s:{"id":%s,%s:[%s],%s:%s}}`, quote(g.pick(nouns)), quote(g.identifier()), quote(g.pick(nouns)+"s"), quote(g.nonsense()), quote(g.nonsense()), g.number())
+	case 5:
+		return fmt.Sprintf(`{"id":%s,%s:{"name":%s,%s:%s},"total":%s}`, quote(g.identifier()), quote(g.pick(nouns)), quote(g.person()), quote(g.pick(nouns)), g.number(), g.number())
+	case 6:
+		return g.pick([]string{"[]", "{}", "null", `{"` + g.pick(nouns) + `s":[]}`, `""`})
 	case 0:
 		n := g.between(1, 4)
 		s := make([]string, n)
@@ -170,11 +207,7 @@ func (g *Source) failure(t tool) result {
 func (b *builder) callThoughts(t tool, args []argument) string {
 	list := "It needs no arguments."
 	if len(args) > 0 {
-		s := make([]string, len(args))
-		for i, a := range args {
-			s[i] = a.name + " = " + a.json
-		}
-		list = "The arguments are " + strings.Join(s, ", ") + "."
+		list = "The arguments are " + listArguments(args) + "."
 	}
 	others := "There is no other function."
 	if len(b.tools) > 1 {
@@ -187,6 +220,17 @@ func (b *builder) callThoughts(t tool, args []argument) string {
 		fmt.Sprintf("The function %s is declared.", t.name),
 		others,
 		"Then I will report what it returns.")
+}
+
+func listArguments(args []argument) string {
+	s := make([]string, len(args))
+	for i, a := range args {
+		s[i] = a.name + " = " + a.json
+	}
+	if len(s) == 0 {
+		return "none"
+	}
+	return strings.Join(s, ", ")
 }
 
 // resultThoughts is the reasoning after a call's result.
@@ -222,16 +266,74 @@ func (b *builder) callOne() {
 	t := b.chooseTool()
 	args := b.arguments(t)
 	b.user = b.ask(t, args)
+	if b.chance(12) {
+		args = b.followUp(t, args)
+	}
 	r := b.result(t, args)
 	b.call(b.callThoughts(t, args), functionCall(t, args, r.text))
 	b.answer(b.resultThoughts(t, r), r.final, r.want...)
 }
 
+// followUp makes the question of args an earlier turn and asks for the same with one other value, if one can be asked for.
+func (b *builder) followUp(t tool, args []argument) []argument {
+	var open []int
+	for i, a := range args {
+		if a.kind != kindBoolean && a.kind != kindEnum {
+			open = append(open, i)
+		}
+	}
+	if len(open) == 0 {
+		return args
+	}
+	r := b.result(t, args)
+	b.before = append(b.before, text(harmony.RoleUser, b.user))
+	if b.chance(70) {
+		c := functionCall(t, args, r.text)
+		b.before = append(b.before, c.Message(), c.Answer(c.Result))
+	}
+	b.before = append(b.before, text(harmony.RoleAssistant, r.final))
+	args = append([]argument(nil), args...)
+	i := open[b.r.IntN(len(open))]
+	args[i].value = b.value(args[i].parameter)
+	b.user = b.follow(args[i])
+	return args
+}
+
+// callForBoth asks for two calls of one function by naming two values of its only argument.
+func (b *builder) callForBoth() bool {
+	t := b.everydayTool(nil)
+	if b.chance(50) {
+		t = b.newTool(nil)
+	}
+	args := b.arguments(t)
+	if len(args) != 1 || args[0].kind > kindID {
+		return false
+	}
+	b.tools = append(b.tools, t)
+	b.declare(b.r.IntN(4))
+	one, two := args[0], args[0]
+	two.value = b.value(two.parameter)
+	if one.json == two.json {
+		two.value = value{"Nobody", `"Nobody"`}
+	}
+	both := one
+	both.said = one.said + b.pick([]string{" and ", " and in ", " and also ", " and then ", ", then "}) + two.said
+	b.user = b.ask(t, []argument{both})
+	b.twoCalls(t, t, []argument{one}, []argument{two})
+	return true
+}
+
 func (b *builder) callTwice() {
+	if b.chance(30) && b.callForBoth() {
+		return
+	}
 	first := b.chooseTool()
 	second := first
 	if b.chance(65) {
 		second = b.newTool(b.tools)
+		if b.chance(40) {
+			second = b.everydayTool(b.tools)
+		}
 		b.tools = append(b.tools, second)
 	}
 	a1, a2 := b.arguments(first), b.arguments(second)
@@ -243,11 +345,16 @@ func (b *builder) callTwice() {
 		b.answer(b.resultThoughts(first, r), r.final, r.want...)
 		return
 	}
-	one, two := strings.TrimRight(b.ask(first, a1), ".!"), b.ask(second, a2)
+	one, two := strings.TrimRight(b.ask(first, a1), ".!"), b.plainAsk(second, a2)
 	b.user = one + b.pick([]string{". Then ", ", then ", ". After that, ", " and then ", ". Also: ", "; next, ", ". When that is done: "}) + two
+	b.twoCalls(first, second, a1, a2)
+}
+
+// twoCalls adds the steps of two calls and of the report.
+func (b *builder) twoCalls(first, second tool, a1, a2 []argument) {
 	r1, r2 := b.result(first, a1), b.result(second, a2)
 	b.call(b.callThoughts(first, a1), functionCall(first, a1, r1.text))
-	b.call(b.think(fmt.Sprintf("Now I call %s.", second.name), "One call is done, one is left.", "I copy the values exactly as the user wrote them.",
+	b.call(b.think(fmt.Sprintf("Now I call %s.", second.name), "The arguments are "+listArguments(a2)+".", "One call is done, one is left.", "I copy the values exactly as the user wrote them.",
 		"The first result is there.", "Two calls were asked for.", "Then I will report both results."), functionCall(second, a2, r2.text))
 	b.answer(b.think("Both calls are done.", "I report both results.", "I use only what the results say.", "No further call is needed.",
 		"First the first result, then the second.", "I will copy the values exactly."), r1.final+" "+r2.final, append(r1.want, r2.want...)...)
@@ -287,18 +394,27 @@ func (b *builder) callNone() {
 		}
 		b.tools = append(b.tools, t)
 		b.declare(b.r.IntN(3))
-		b.user = b.pick(openers) + strings.NewReplacer("{f}", t.name, "{do}", t.verb+" "+t.object).Replace(b.pick([]string{b.phrasing(askByNameNone), b.phrasing(askByPurposeNone)}))
+		b.user = b.pick(openers) + b.plainAsk(t, nil)
 		b.noBefore = true
 		missing := strings.Join(need, " and ")
 		b.answer(b.think("The user did not give "+missing+".", "I should ask for it.", "A call without it would fail.", "I must not invent values.",
 			t.name+" would fit.", "So I ask first."), fmt.Sprintf("To call %s I need %s. What should I use?", t.name, missing), missing)
-	default: // talk that has nothing to do with the functions, so no everyday ones
+	default: // talk that has nothing to do with the functions
 		for range b.between(1, 4) {
-			b.tools = append(b.tools, b.newTool(b.tools))
+			if b.chance(50) {
+				b.tools = append(b.tools, b.everydayTool(b.tools))
+			} else {
+				b.tools = append(b.tools, b.newTool(b.tools))
+			}
 		}
 		s := b.smallTalk()
-		if b.chance(35) {
-			s = b.refusal()
+		for s.sum {
+			s = b.smallTalk()
+		}
+		if b.chance(45) {
+			for s = b.refusal(); s.needsTool; {
+				s = b.refusal()
+			}
 		}
 		b.user = s.user
 		b.answer(b.think(s.thought, "No function is needed.", "None of the functions fits.", "I can answer at once.", "I will not call anything.", "A short answer is enough."),

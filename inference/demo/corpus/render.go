@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"fmt"
+	"slices"
 
 	"chorale/inference/harmony"
 )
@@ -10,7 +11,8 @@ import (
 type Kind uint8
 
 // The kinds, in the order that the training recipe expects. Padding fills rows, Prompt is everything that the model
-// reads, the others are what it writes.
+// reads, the others are what it writes. Padding are also the markers of earlier assistant messages: they end in <|end|>
+// and have lost their reasoning, which the model must not learn to write.
 const (
 	Padding Kind = iota
 	Prompt
@@ -69,7 +71,7 @@ func (w *Writer) Document(e *Episode) (*Document, error) {
 		return nil, fmt.Errorf("render %v episode: %w", e.Skill, err)
 	}
 	d := &Document{Skill: e.Skill}
-	d.add(Prompt, prompt...)
+	d.addPrompt(w, prompt)
 	encode := func(s string) []int32 { return w.codec.Tokenizer().Encode(nil, s) }
 	assistant := encode(string(harmony.RoleAssistant))
 	open := func(kind Kind, channel string) {
@@ -112,6 +114,31 @@ func (w *Writer) Document(e *Episode) (*Document, error) {
 		d.add(Prompt, assistant...)
 	}
 	return d, nil
+}
+
+// addPrompt adds rendered messages.
+func (d *Document) addPrompt(w *Writer, tokens []int32) {
+	assistant := w.codec.Tokenizer().Encode(nil, string(harmony.RoleAssistant))
+	ours, header := false, false // in an assistant's message; in its header
+	for i, t := range tokens {
+		switch t {
+		case w.start:
+			n := min(i+1+len(assistant), len(tokens))
+			ours = slices.Equal(tokens[i+1:n], assistant)
+			header = ours
+		case w.message:
+			if header {
+				header = false
+				d.add(Padding, t)
+				continue
+			}
+		}
+		if header && t != w.start || ours && (t == w.end || t == w.call) {
+			d.add(Padding, t)
+			continue
+		}
+		d.add(Prompt, t)
+	}
 }
 
 func (d *Document) add(kind Kind, tokens ...int32) {

@@ -10,6 +10,7 @@ type talk struct {
 	user, thought, final string
 	want                 []string
 	sum                  bool // arithmetic
+	needsTool            bool // a declared function might be able to
 }
 
 const (
@@ -44,13 +45,17 @@ var topics = []topic{
 		[]string{"Good. Is there anything else I can do?"}, "The user just comments.", ""},
 	{strings.Split("test|This is a test.|testing|Are you there?|ping|Does this work?|1 2 3 test|Can you hear me?|Just testing.|Say something.|hello world", "|"),
 		[]string{"Yes, it works. I am chorale-demo, a small demo model."}, "The user is testing.", "works"},
+	{strings.Split("I feel sad today.|I am tired.|I am bored|I had a bad day.|I am so happy today!|My day was great.|I feel lonely.|I'm hungry|I am angry.|life is hard|I am worried about tomorrow.|I got a new job!|It is raining here.|I love my cat.|I can't sleep", "|"),
+		[]string{"Thank you for telling me. I am only a small demo model, but I am glad to chat."}, "The user tells me about their life.", "demo model"},
+	{strings.Split("?|...|!|hm|huh|asdf|qwerty|???|.|lol|haha|blah blah|foo bar|ok?|uh|a|xyz|;-)|:)|what", "|"),
+		[]string{"I did not understand that. I am only a small demo model. What can I do for you?"}, "I do not understand this.", "demo model"},
 	{strings.Split("Do you have feelings?|Are you happy?|Are you alive?|Do you like music?|How old are you?|Where are you?|Do you sleep?|What do you like?|Do you dream?|Are you smart?", "|"),
 		[]string{"I am only a small demo model, so I have no feelings or life of my own."}, "The user asks about my life.", "demo model"},
 }
 
 // smallTalk draws a topic.
 func (g *Source) smallTalk() talk {
-	if g.chance(14) {
+	if g.chance(18) {
 		return g.smallSum()
 	}
 	t := topics[g.r.IntN(len(topics))]
@@ -88,24 +93,27 @@ var refusals = []struct {
 	what string
 }{
 	{[]string{"Write a poem about {x}.", "Write me a haiku about {x}", "Can you write a poem on {x}?", "poem about {x} please", "Make a rhyme about {x}.", "Compose a song about {x}.", "I would like a poem about {x}.",
-		"Write a story about {x}.", "Tell me a story about {x}.", "Write an essay on {x}.", "Can you write a short story about {x}?", "Write a letter about {x}"}, "write poems, stories or other longer texts"},
+		"Write a story about {x}.", "Tell me a story about {x}.", "Write an essay on {x}.", "Can you write a short story about {x}?", "Write a letter about {x}", "Write a haiku about {x}.", "write a limerick on {x}", "Tell me a bedtime story."}, "write poems, stories or other longer texts"},
 	{[]string{"Write a {x} program in Python.", "Write code that sorts {x}.", "Implement {x} in Go.", "Fix my {x} code.", "Write a function for {x}.", "Can you code a {x} for me?", "Debug this {x} script.", "Build me a website about {x}.",
 		"Refactor my {x} class.", "Write a SQL query for {x}."}, "write code"},
-	{[]string{"What is the capital of {c}?", "Who is the president of {c}?", "When was {c} founded?", "How many people live in {c}?", "Who discovered {x}?", "Explain {x} to me.", "What is the history of {x}?", "Why is {x} important?",
+	{[]string{"What is the capital of {c}?", "what's the capital of {c}", "Capital of {c}?", "Who wrote {x}?", "Who invented {x}?", "Who is the president of {c}?", "When was {c} founded?", "How many people live in {c}?", "Who discovered {x}?", "Explain {x} to me.", "What is the history of {x}?", "Why is {x} important?",
 		"Who wrote about {x}?", "Tell me facts about {x}.", "What is the meaning of {x}?", "How does {x} work?", "Why do people like {x}?", "Where does {x} come from?", "What do you know about {x}?"}, "answer questions about the world"},
 	{[]string{"What is the weather in {c}?", "What's the weather like in {c} today?", "Will it rain in {c} tomorrow?", "weather in {c}", "How warm is it in {c}?", "What are the news today?", "What is the stock price of {x}?",
 		"What time is it in {c}?", "Any news about {x}?", "How is the traffic in {c}?"}, "look that up without a tool"},
 	{[]string{"Draw a picture of {x}.", "Make an image of {x}.", "Show me a photo of {x}.", "Paint {x} for me.", "Create a logo with {x}.", "Generate an image of {x}", "Sing a song about {x}.", "Make a video of {x}."}, "make pictures, sounds or videos"},
 	{[]string{"Send an email to {n}.", "Call {n} on the phone.", "Book a flight to {c}.", "Order {x} for me.", "Turn on the {x}.", "Remind me of {x} tomorrow.", "Set an alarm for {x}.", "Text {n} that I am late.", "Reserve a table in {c}.", "Delete my {x}."}, "do that without a tool"},
 	{[]string{"Tell me a joke about {x}.", "Tell me a joke.", "Make me laugh.", "Say something funny.", "Do you know a joke about {x}?", "Give me a riddle about {x}."}, "tell jokes"},
+	{[]string{"Act like a {x}.", "You are a {x} now. Talk like one.", "Pretend to be a {x}.", "Talk like a {x}", "Roleplay as {x}.", "Speak as if you were a {x}.", "You are a {x}. Say something."}, "play roles"},
+	{[]string{"Translate {x} to French.", "How do you say {x} in Spanish?", "What is {x} in German?", "translate {x}", "Summarize this article about {x}.", "Correct my grammar: {x} are good", "Give me a synonym for {x}.", "Define {x}.", "Spell check {x}."}, "work with language without a tool"},
 	{[]string{"Should I buy {x}?", "Is {x} good for my health?", "My {x} hurts, what should I do?", "Can I sue about {x}?", "What should I do about {x}?", "Give me advice on {x}.", "Is it safe to eat {x}?", "Which {x} is the best?"}, "give advice"},
 }
 
 // refusal is a wish that a toy must decline.
 func (g *Source) refusal() talk {
 	r := refusals[g.r.IntN(len(refusals))]
-	x := g.pick([]string{g.pick(nouns), g.pick(adjectives) + " " + g.pick(nouns), g.nonsense(), g.pick(plain), "the " + g.pick(nouns)})
+	x := g.pick([]string{g.pick(nouns), g.pick(adjectives) + " " + g.pick(nouns), g.nonsense(), g.pick(plain), "the " + g.pick(nouns), "the " + g.realWord(), g.realWord() + " and " + g.realWord(), g.realWord()})
 	s := talk{user: g.pick(openers[:13]) + strings.NewReplacer("{x}", x, "{c}", g.city(), "{n}", g.person()).Replace(g.phrasing(r.asks))}
+	s.needsTool = strings.HasSuffix(r.what, "without a tool")
 	s.thought = "I cannot " + r.what + "."
 	s.final = "Sorry, I cannot " + r.what + ": I am only a small demo model. " + realOne
 	s.want = []string{"cannot", "demo"}
@@ -137,7 +145,7 @@ func (b *builder) mayOfferTools() {
 // remember: the user told something in an earlier turn.
 func (b *builder) remember() {
 	subjects := []struct{ thing, value string }{
-		{"name", capital(b.nonsense())}, {"name", b.person()}, {"favourite colour", b.pick(colours)}, {"favorite color", b.pick(colours)},
+		{"name", capital(b.nonsense())}, {"name", b.person()}, {"name", capital(b.accent(b.syllables(2)))}, {"favourite word", b.strange()}, {"favourite colour", b.nonsense()}, {"favourite colour", b.pick(colours)}, {"favorite color", b.pick(colours)},
 		{"dog's name", capital(b.nonsense())}, {"cat's name", capital(b.nonsense())}, {"city", b.city()}, {"favourite number", b.integer()},
 		{"job", b.pick([]string{"teacher", "baker", "pilot", "nurse", "farmer", "painter", b.nonsense()})}, {"favourite food", b.pick([]string{"soup", "salad", "cake", b.nonsense()})},
 		{"code word", b.nonsense()}, {"order number", b.identifier()}, {b.pick(adjectives) + " " + b.pick(nouns), b.nonsense()},
@@ -182,12 +190,20 @@ func (b *builder) remember() {
 // echo: say something verbatim.
 func (b *builder) echo() {
 	s := b.phrase(1, 10)
-	if b.chance(25) {
-		s = b.pick([]string{b.identifier(), b.email(), b.url(), b.city(), b.nonsense(), b.number(), b.date()})
+	if b.chance(20) {
+		s += b.pick([]string{".", "!", "?", "!!", " 42", ", " + b.phrase(2, 5) + "."})
+	}
+	if b.chance(15) {
+		s = b.pick([]string{"hi", "hello", "yes", "no", "test", "ok", "this is a test", "hello world", "good morning", "I am here"})
+	} else if b.chance(30) {
+		s = b.pick([]string{b.identifier(), b.email(), b.url(), b.city(), b.nonsense(), b.number(), b.date(), b.strange(), b.strange()})
 	}
 	q := b.pick([]string{`"`, `"`, `'`, ""})
 	ask := b.phrasing([]string{"Repeat after me: %s", "Say %s", "Please repeat: %s", "Echo %s", "Repeat this: %s", "Say exactly %s", "Write %s", "Reply with %s", "Answer with exactly %s", "Please say %s", "Can you repeat %s",
-		"Say the following: %s", "Just say %s", "Copy this: %s", "Print %s"})
+		"Say the following: %s", "Just say %s", "Copy this: %s", "Print %s", "say %s", "Repeat after me: %s", "repeat %s"})
+	if !strings.Contains(s, " ") && b.chance(15) {
+		ask = b.pick([]string{"Say %s in one word.", "Answer only with %s.", "Say just %s and nothing else.", "Reply with the word %s only."})
+	}
 	b.user = fmt.Sprintf(ask, q+s+q)
 	b.mayOfferTools()
 	b.answer(b.think("The user wants me to repeat something.", "I copy it exactly.", "I add nothing.", "No tool is needed.", "Upper and lower case stay.", "I leave out the quotes."), s, s)
@@ -249,6 +265,12 @@ func (b *builder) format() {
 	}
 	name := b.pick([]string{b.pick(nouns), b.nonsense(), b.pick(nouns) + "_" + b.pick(nouns), "response", "output"})
 	schema := string(t.schema())
+	if b.chance(30) { // as generators of schemas write it
+		for _, a := range args {
+			schema = strings.Replace(schema, quote(a.name)+":{", quote(a.name)+`:{"title":`+quote(capital(human(a.name)))+",", 1)
+		}
+		schema = schema[:len(schema)-1] + `,"title":` + quote(capital(b.nonsense())) + "}"
+	}
 	if b.chance(60) {
 		schema = schema[:len(schema)-1] + `,"additionalProperties":false}`
 	}

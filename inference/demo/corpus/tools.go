@@ -31,6 +31,11 @@ const (
 	kindWords  // array of strings
 	kindExpr   // an arithmetic expression
 	kindColour // a colour
+	kindRoom   // a room or a thing in it
+	kindZone   // an IANA time zone
+
+	kindSwitch  // a boolean that is said as on or off
+	kindAccount // what people call their accounts
 )
 
 // A parameter of a declared function.
@@ -136,7 +141,10 @@ func (g *Source) parameters(camel bool) []parameter {
 	seen := map[string]bool{}
 	for len(out) < n {
 		p := commonParameters[g.r.IntN(len(commonParameters))]
-		if g.chance(45) {
+		if g.chance(35) {
+			p = moreParameters[g.r.IntN(len(moreParameters))]
+		}
+		if g.chance(35) {
 			p = g.inventedParameter()
 		}
 		if camel {
@@ -194,23 +202,36 @@ func thirdPerson(verb string) string {
 // inventedTool is a function that nobody has seen before.
 func (g *Source) inventedTool() tool {
 	verb, noun := g.pick(verbs), g.pick(nouns)
+	if g.chance(10) {
+		verb = g.oddWord()
+	}
+	if g.chance(20) {
+		noun = g.realWord()
+	}
 	words := []string{verb, noun}
+	if g.chance(8) {
+		words = words[:1]
+	}
 	object := "the " + noun
 	if g.chance(35) {
 		adjective := g.pick(adjectives)
 		words = []string{verb, adjective, noun}
 		object = "the " + adjective + " " + noun
 	}
+	if g.chance(12) { // of many
+		object = "all " + strings.TrimPrefix(object, "the ") + "s"
+		words[len(words)-1] += "s"
+	}
 	t := tool{verb: verb, object: object}
 	style := g.pick([]string{"snake", "snake", "snake", "camel", "camel", "Pascal", "kebab", "dot"})
 	switch g.r.IntN(10) {
 	case 0, 1, 2: // nonsense name
-		words = []string{g.syllables(g.between(1, 3))}
+		words = []string{g.oddWord()}
 		if g.chance(50) {
-			words = append(words, g.syllables(g.between(1, 2)))
+			words = append(words, g.oddWord())
 		}
 	case 3: // half nonsense
-		words = []string{verb, g.syllables(2)}
+		words = []string{verb, g.oddWord()}
 	case 4:
 		words = append(words, fmt.Sprint(g.between(1, 99)))
 	case 5:
@@ -228,9 +249,29 @@ func (g *Source) inventedTool() tool {
 		t.description = capital(verb) + " " + object
 	case 3:
 		t.description += " and returns the result."
+	case 4:
+		t.description += g.pick([]string{". ", ".\n"}) + capital(g.phrase(5, 25)) + "."
+	}
+	if g.chance(8) {
+		t.description = ""
+		if !strings.Contains(t.name, verb) {
+			t.verb = "" // nothing says what it does
+		}
 	}
 	t.parameters = g.parameters(style == "camel" && g.chance(80))
 	return t
+}
+
+// oddWord is a part of a function's name that nobody would expect.
+func (g *Source) oddWord() string {
+	switch g.r.IntN(6) {
+	case 0:
+		return g.letters(g.between(2, 6))
+	case 1, 2:
+		return g.realWord()
+	default:
+		return g.syllables(g.between(1, 3))
+	}
 }
 
 // newTool draws an invented tool of this split whose words and name do not collide with those of others.
@@ -282,7 +323,7 @@ func (p parameter) typeJSON() string {
 			return `"type":"integer"`
 		}
 		return `"type":"number"`
-	case kindBoolean:
+	case kindBoolean, kindSwitch:
 		return `"type":"boolean"`
 	case kindWords:
 		return `"type":"array","items":{"type":"string"}`
@@ -305,6 +346,11 @@ func (g *Source) value(p parameter) value {
 	case kindNumber:
 		n := g.number()
 		return value{n, n}
+	case kindSwitch:
+		if g.chance(50) {
+			return value{"on", "true"}
+		}
+		return value{"off", "false"}
 	case kindBoolean:
 		if g.chance(50) {
 			return value{g.pick([]string{"true", "true", "on", "yes"}), "true"}
@@ -360,14 +406,22 @@ func (g *Source) text(p parameter) string {
 		return g.pick(colours)
 	case kindPath:
 		return g.path()
+	case kindRoom:
+		return g.pick([]string{"bathroom", "bedroom", "garage", "attic", "cellar", "dining room", "guest room", "hall", "office", "garden", g.pick(nouns), g.nonsense()})
+	case kindAccount:
+		return g.pick([]string{"giro", "deposit", "travel", "household", "business", "joint", g.nonsense(), g.pick(nouns), g.identifier()})
+	case kindZone:
+		return g.pick([]string{"Europe/", "Asia/", "America/", "Africa/", "Australia/"}) + g.pick([]string{capital(g.nonsense()), g.pick(cities), "New_" + capital(g.nonsense()), capital(g.syllables(2)) + "_" + capital(g.syllables(2))})
 	case kindExpr:
 		return fmt.Sprintf("%d %s %d", g.between(2, 999), g.pick([]string{"+", "-", "*", "/"}), g.between(2, 999))
 	}
-	switch g.r.IntN(4) {
-	case 0:
+	switch g.r.IntN(8) {
+	case 0, 1:
 		return g.pick(nouns)
-	case 1:
+	case 2:
 		return capital(g.nonsense())
+	case 3, 4:
+		return g.strange()
 	default:
 		return g.nonsense()
 	}
@@ -499,12 +553,20 @@ var (
 
 // ask is a request for a call of t in the user's words.
 func (g *Source) ask(t tool, args []argument) string {
+	return g.pick(openers) + g.plainAsk(t, args)
+}
+
+// plainAsk is the same without anything in front.
+func (g *Source) plainAsk(t tool, args []argument) string {
 	if len(t.asks) > 0 && g.chance(85) {
 		for range 8 {
 			if s, ok := fill(g.phrasing(t.asks), args); ok {
-				return g.pick(openers) + s
+				return s
 			}
 		}
+	}
+	if t.verb != "" && g.chance(40) {
+		return g.natural(t, args)
 	}
 	byName := t.verb == "" || g.chance(60)
 	var list []string
@@ -522,10 +584,9 @@ func (g *Source) ask(t tool, args []argument) string {
 	default:
 		list = askByPurpose
 	}
-	opener := g.pick(openers)
 	s := g.phrasing(list)
 	do := t.verb + " " + t.object
-	if opener == "" && strings.HasPrefix(s, "{do}") && g.chance(60) {
+	if strings.HasPrefix(s, "{do}") && g.chance(60) {
 		do = capital(do)
 	}
 	said := ""
@@ -534,7 +595,7 @@ func (g *Source) ask(t tool, args []argument) string {
 	}
 	s = strings.NewReplacer("{f}", t.name, "{do}", do, "{v}", said).Replace(s)
 	s = strings.Replace(s, "{a}", g.sayArguments(args), 1)
-	return opener + s
+	return s
 }
 
 // fill puts arguments into a tool's own template; it fails if a placeholder has no argument or an argument no placeholder.

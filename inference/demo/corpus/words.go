@@ -3,6 +3,8 @@ package corpus
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Word lists of the toy world. They are read only.
@@ -69,16 +71,26 @@ func (g *Source) syllables(n int) string {
 	return b.String()
 }
 
-// nonsense is a nonsense word of this split.
+// nonsense is a word of small letters of this split, most of them without a meaning.
 func (g *Source) nonsense() string {
-	return g.invent(func() string { return g.syllables(g.between(2, 3)) })
+	return g.invent(func() string {
+		switch g.r.IntN(8) {
+		case 0:
+			return g.letters(g.between(3, 8))
+		case 1, 2:
+			return g.realWord()
+		default:
+			return g.syllables(g.between(2, 3))
+		}
+	})
 }
 
 func capital(s string) string {
-	if s == "" {
+	first, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return string(unicode.ToUpper(first)) + s[n:]
 }
 
 // city is a real city or, mostly, an invented one.
@@ -86,8 +98,17 @@ func (g *Source) city() string {
 	if g.split == Train && g.chance(30) {
 		return g.pick(cities)
 	}
+	if g.split == Train && g.chance(8) {
+		return g.pick(foreignCities)
+	}
 	name := capital(g.nonsense())
-	switch g.r.IntN(8) {
+	switch g.r.IntN(12) {
+	case 2:
+		return g.invent(func() string { return capital(g.accent(g.syllables(g.between(2, 3)))) })
+	case 3:
+		name += g.pick([]string{", CA", ", TX", ", NY", ", France", ", Japan", ", Colombia", ", " + capital(g.nonsense())})
+	case 4:
+		return g.invent(g.foreign)
 	case 0:
 		name = g.pick([]string{"New", "San", "Port", "Upper", "Saint", "East"}) + " " + name
 	case 1:
@@ -98,8 +119,11 @@ func (g *Source) city() string {
 
 func (g *Source) person() string {
 	first := g.pick(firstNames)
-	if g.chance(40) {
+	switch {
+	case g.chance(35):
 		first = capital(g.nonsense())
+	case g.chance(12):
+		first = g.invent(func() string { return capital(g.accent(g.syllables(2))) })
 	}
 	if g.chance(40) {
 		return first + " " + capital(g.nonsense())
@@ -116,8 +140,14 @@ func (g *Source) phrase(lo, hi int) string {
 			switch {
 			case g.chance(20):
 				w[i] = g.pick(nouns)
-			case g.chance(12):
+			case g.chance(10):
 				w[i] = g.syllables(2)
+			case g.chance(6):
+				w[i] = g.accent(g.realWord())
+			case g.chance(8):
+				w[i] = fmt.Sprint(g.r.IntN(1000))
+			case g.chance(35):
+				w[i] = g.realWord()
 			default:
 				w[i] = g.pick(plain)
 			}
@@ -131,7 +161,11 @@ func (g *Source) phrase(lo, hi int) string {
 
 func (g *Source) identifier() string {
 	return g.invent(func() string {
-		switch g.r.IntN(6) {
+		switch g.r.IntN(8) {
+		case 5:
+			return g.mixedCase(g.alnum(g.between(5, 12)))
+		case 6:
+			return fmt.Sprintf("%s-%d-%s", strings.ToUpper(g.letters(2)), g.r.IntN(1000), g.letters(g.between(1, 2)))
 		case 0:
 			return fmt.Sprintf("%c-%d", 'A'+g.r.IntN(26), g.between(100, 99999))
 		case 1:
@@ -183,10 +217,11 @@ func (g *Source) host() string {
 func (g *Source) url() string {
 	u := g.pick([]string{"https://", "https://", "http://"}) + g.host()
 	for range g.r.IntN(3) {
-		u += "/" + g.pick([]string{g.pick(nouns), g.pick(plain), g.alnum(g.between(2, 6)), g.pick(nouns) + "-" + g.pick(nouns)})
+		u += "/" + g.pick([]string{g.pick(nouns), g.pick(plain), g.alnum(g.between(2, 6)), g.pick(nouns) + "-" + g.pick(nouns),
+			capital(g.realWord()), capital(g.realWord()) + "_" + capital(g.nonsense()), g.nonsense(), g.mixedCase(g.alnum(5))})
 	}
-	if g.chance(15) {
-		u += g.pick([]string{"/", ".html", "?id=" + fmt.Sprint(g.r.IntN(1000)), "?q=" + g.pick(nouns)})
+	if g.chance(25) {
+		u += g.pick([]string{"/", ".html", ".html?v=" + fmt.Sprint(g.r.IntN(10)), "?id=" + fmt.Sprint(g.r.IntN(1000)), "?q=" + g.pick(nouns), "?v=" + fmt.Sprint(g.r.IntN(100)), "#" + g.nonsense()})
 	}
 	return u
 }
@@ -199,7 +234,10 @@ func (g *Source) number() string {
 	case 1:
 		return fmt.Sprint(g.between(1000, 999999))
 	case 2:
-		return fmt.Sprint(-g.between(1, 99))
+		if g.chance(40) {
+			return fmt.Sprintf("-%d.%d", g.r.IntN(100), g.between(1, 99))
+		}
+		return fmt.Sprint(-g.between(1, 999))
 	default:
 		return g.integer()
 	}

@@ -80,6 +80,7 @@ func (p *player) playSkill(s corpus.Skill, n int, seed uint64) ([]*outcome, []*c
 	episodes := make([]*corpus.Episode, n)
 	for i := range episodes {
 		episodes[i] = source.EpisodeOf(s)
+		episodes[i].Done = 0 // every call is to be made
 	}
 	outcomes, err := atOnce(n, func(i int) (*outcome, error) {
 		return p.play(context.Background(), episodes[i], seed<<20+uint64(i)<<4)

@@ -85,9 +85,9 @@ func print(codec *harmony.Codec, o corpus.Options, n int) error {
 		}
 		fmt.Printf("=== %v, %d tokens\n", d.Skill, len(d.Tokens))
 		for i := 0; i < len(d.Tokens); {
-			own := d.Kinds[i] != corpus.Prompt
+			own := d.Kinds[i] > corpus.Prompt
 			j := i
-			for j < len(d.Tokens) && (d.Kinds[j] != corpus.Prompt) == own {
+			for j < len(d.Tokens) && (d.Kinds[j] > corpus.Prompt) == own {
 				j++
 			}
 			text := codec.Tokenizer().Decode(d.Tokens[i:j])

@@ -15,7 +15,6 @@ the plain definition, and left out if they fail.
 """
 
 import argparse
-import copy
 import json
 import math
 import os
@@ -243,6 +242,7 @@ class Model(nn.Module):
         self.layers = nn.ModuleList(Layer(c, t == "sliding_attention") for t in c["layer_types"])
         self.norm = Norm(c["hidden_size"])
         self.head = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
+        self.sharpen = 1.0  # factor of the exported logits
         cos, sin = rope_table(c["head_dim"], 8192)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -474,7 +474,7 @@ def log(args, text):
 
 def tensors_of(model):
     """The checkpoint's tensors, by HF name: bf16 for what is dense, U8 blocks and scales for the experts."""
-    t = {"model.embed_tokens.weight": model.embed.weight, "model.norm.weight": model.norm.weight, "lm_head.weight": model.head.weight}
+    t = {"model.embed_tokens.weight": model.embed.weight, "model.norm.weight": model.norm.weight, "lm_head.weight": model.head.weight * model.sharpen}
     for i, l in enumerate(model.layers):
         p = f"model.layers.{i}."
         t[p + "input_layernorm.weight"] = l.input_layernorm.weight
@@ -560,6 +560,15 @@ def load_export(path, config):
     return model
 
 
+def as_stored(name, p):
+    """A training parameter as the file should hold it."""
+    if name.rsplit(".", 1)[-1] not in ("gate", "up", "down"):
+        return p.bfloat16().float()
+    codes, scale = mxfp4_codes(p)
+    table = torch.tensor(E2M1 + [-v for v in E2M1], device=p.device)
+    return (table[codes] * scale).flatten(-2)
+
+
 @torch.no_grad()
 def export(args, model, config, corpus):
     path = os.path.join(args.out, "model.safetensors")
@@ -575,19 +584,23 @@ def export(args, model, config, corpus):
         f.write("\n")
     device = model.embed.weight.device
     exported = load_export(path, config).to(device)
+    wrong = [name for (name, p), q in zip(model.named_parameters(), exported.parameters())
+             if not torch.equal(as_stored(name, p * model.sharpen if name == "head.weight" else p), q)]
+    if wrong:
+        sys.exit(f"the exported file does not hold the trained parameters: {', '.join(wrong)}")
+    # Rounding decides near-ties of the router, and each can change a whole position. So the numbers are only reported,
+    # and many changed positions are an error.
     tokens, positions, documents, _, _, _ = corpus.batch(torch.arange(1, device=device))
     layout = Layout(documents, args.window, "plain")
-    rounded = copy.deepcopy(model)
-    for name, p in rounded.named_parameters():
-        if name.rsplit(".", 1)[-1] not in ("gate", "up", "down"):
-            p.copy_(p.bfloat16())
-    a, b, c = (m(tokens, positions, layout)[0].float() for m in (exported, rounded, model))
-    difference = (a - b).abs().max().item() / (b.max() - b.min()).item()
-    log(args, f"exported {os.path.getsize(path):,} bytes; the file read back against the rounded training model: largest "
-              f"difference {difference:.6f} of the logit range; argmax equal to the unrounded model's at "
-              f"{100 * (a.argmax(-1) == c.argmax(-1)).float().mean().item():.2f}% of positions")
-    if difference > 1e-3:
-        sys.exit("the exported file is not the model that was trained")
+    a, b = (m(tokens, positions, layout)[0].float() for m in (exported, model))
+    b = b * model.sharpen
+    away = (a - b).abs().amax(-1) / (b.max() - b.min())
+    same = (a.argmax(-1) == b.argmax(-1)).float().mean().item()
+    log(args, f"exported {os.path.getsize(path):,} bytes, every parameter as trained; logits away from the unrounded model's, in parts of their "
+              f"range: median {away.median().item():.5f}, 99% of positions {away.flatten().quantile(0.99).item():.5f}, "
+              f"worst {away.max().item():.5f}; argmax equal at {100 * same:.2f}% of positions")
+    if same < 0.98:
+        sys.exit("the exported model decides differently from the trained one")
 
 
 def save_weights(args, model):
@@ -626,8 +639,9 @@ def main():
     a.add_argument("--lr", type=float, default=2e-3)
     a.add_argument("--warmup", type=int, default=200, help="steps")
     a.add_argument("--decay", type=float, default=0.1, help="weight decay of matrices")
-    a.add_argument("--prompt-weight", type=float, default=0.1)
-    a.add_argument("--call-weight", type=float, default=1.0)
+    a.add_argument("--prompt-weight", type=float, default=0.03, help="of tokens that the model only reads")
+    a.add_argument("--call-weight", type=float, default=2.0, help="of tokens of calls")
+    a.add_argument("--sharpen", type=float, default=2.0, help="factor of the exported lm_head: temperature 1 of the export is 1/sharpen of the training's")
     a.add_argument("--balance", type=float, default=0.01)
     a.add_argument("--eval-rows", type=int, default=8)
     a.add_argument("--eval-total", type=int, default=128)
@@ -655,6 +669,7 @@ def main():
     log(args, f"torch {torch.__version__}, {torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'}; "
               f"{corpus.rows:,} rows of {corpus.meta['row_tokens']}, held out {heldout.rows:,}; {' '.join(sys.argv[1:])}")
     model, function, kind = step_function(args, config, device, corpus)
+    model.sharpen = args.sharpen
     if args.resume:
         load_weights(args.resume, model)
     log(args, f"{sum(p.numel() for p in model.parameters()):,} parameters, training with {kind}")
