@@ -362,8 +362,8 @@ func (b *builder) twoCalls(first, second tool, a1, a2 []argument) {
 
 // callNone: functions are declared, but none fits, or the wanted one is unknown, or an argument is missing.
 func (b *builder) callNone() {
-	switch b.r.IntN(10) {
-	case 0, 1: // a function that does not exist
+	switch b.r.IntN(20) {
+	case 0: // a function that does not exist; seldom, or the model denies functions that do
 		b.declare(b.between(1, 3))
 		ghost := b.newTool(b.tools)
 		args := b.arguments(ghost)
@@ -381,7 +381,7 @@ func (b *builder) callNone() {
 		b.answer(b.think("There is no function "+ghost.name+".", "I cannot call what is not declared.", "I should say which functions exist.",
 			"I will not call another one instead.", "The declared functions are "+strings.Join(names, ", ")+".", "I answer without a call."),
 			"There is no function called "+ghost.name+" here.", ghost.name)
-	case 2, 3: // a required argument is missing
+	case 1, 2, 3: // a required argument is missing
 		var t tool
 		var need []string
 		for len(need) == 0 {

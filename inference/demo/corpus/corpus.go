@@ -58,7 +58,7 @@ func (s Skill) String() string { return skillNames[s] }
 func Skills() []string { return append([]string(nil), skillNames[:]...) }
 
 // share of each skill in a corpus, in percent.
-var skillShare = [...]int{9, 5, 25, 10, 8, 9, 12, 4, 2, 4, 3, 4, 5}
+var skillShare = [...]int{7, 4, 32, 10, 11, 6, 12, 4, 3, 3, 2, 3, 3}
 
 // An Episode is one conversation and what the model should do next.
 type Episode struct {
