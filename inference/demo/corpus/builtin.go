@@ -267,7 +267,6 @@ func (b *builder) pythonThoughts(c computation) string {
 type page struct {
 	url, title string
 	lines      []string // text lines after the URL line
-	first      int      // number of the line that holds lines[0]
 }
 
 func (g *Source) page(url string) page {

@@ -7,8 +7,10 @@
 // An Episode is a conversation up to the point where the model has to speak, and the steps it should take from there.
 // The conversation is rendered by the server's own harmony.Codec, so the model sees in training exactly what it will
 // see in service; only the model's own words are written here, in the form the model should write them (recipient in
-// the channel part of the header). Names, values and some phrasings are divided by hash into a training and a held-out
-// half-world that share nothing, so that held-out episodes measure copying and choosing, not recall.
+// the channel part of the header). Names of invented functions are divided by hash into a training and a held-out part that
+// share nothing; so are most invented values, and a fifth of the phrasings is kept for held-out episodes, which therefore
+// measure copying and choosing more than recall. Ordinary values (first names, colours, small numbers) and the everyday
+// functions are in both.
 package corpus
 
 import (
@@ -21,8 +23,8 @@ import (
 // A Split says which half of the world an episode is drawn from.
 type Split int
 
-// The two splits. Invented names and values of one never occur in the other, and HeldOut also uses phrasings that
-// Train never does.
+// The two splits. Names of invented functions of one never occur in the other, and HeldOut also uses phrasings that Train
+// never does.
 const (
 	Train Split = iota
 	HeldOut
@@ -180,12 +182,16 @@ func (g *Source) phrasing(list []string) string {
 	return list[i+i/4]
 }
 
-// ours reports whether an invented name or value belongs to this split: one in eight is held out.
-func (g *Source) ours(s string) bool {
+// Reserved reports whether the training split never invents this name of a function or this value; one in eight is
+// reserved.
+func Reserved(s string) bool {
 	h := fnv.New32a()
 	h.Write([]byte(s))
-	return (h.Sum32()>>8%8 == 0) == (g.split == HeldOut)
+	return h.Sum32()>>8%8 == 0
 }
+
+// ours reports whether an invented name or value belongs to this split.
+func (g *Source) ours(s string) bool { return Reserved(s) == (g.split == HeldOut) }
 
 // invent draws until the result belongs to this split.
 func (g *Source) invent(draw func() string) string {

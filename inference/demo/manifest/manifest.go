@@ -27,8 +27,10 @@ type Run struct {
 	Seed          uint64 `json:"corpus_seed"`
 	Documents     int    `json:"corpus_documents"`
 	Tokens        int    `json:"corpus_tokens"`
-	CorpusSources string `json:"corpus_sources"` // corpus.SourcesDigest
-	Recipe        string `json:"recipe"`         // sum of train.py
+	CorpusSources string `json:"corpus_sources"` // corpus.SourcesDigest when the corpus was written
+	// SameCorpus are digests of later sources that were seen to write the same bytes; the model card says how.
+	SameCorpus []string `json:"same_corpus,omitempty"`
+	Recipe     string   `json:"recipe"` // sum of train.py
 }
 
 // Read reads a manifest. Errors name the file.
