@@ -6,7 +6,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"chorale/inference/demo/corpus"
@@ -28,6 +30,7 @@ func run() error {
 	gate := flag.Bool("gate", false, "limit sampling to well-formed messages")
 	verbose := flag.Bool("v", false, "print what went wrong")
 	hand := flag.Bool("prompts", false, "play the hand-written prompts instead")
+	plain := flag.Bool("plain", false, "play n prompts of the set plain instead")
 	only := flag.String("only", "", "one skill, or hand-written prompts whose name begins so")
 	flag.Parse()
 
@@ -37,6 +40,24 @@ func run() error {
 	}
 	defer p.Close()
 	p.temperature, p.gate = float32(*temperature), *gate
+	if *plain {
+		ways := map[string]tally{}
+		calls, talk, err := p.playPlain(*n, *seed, func(q *prompt, o *outcome) {
+			way := ways[q.Name]
+			way.add(o)
+			ways[q.Name] = way
+			if *verbose && (o.wellFormed < o.turns || o.callsRight < o.calls || !o.answered) {
+				fmt.Printf("--- %s: %s\n%s\n", q.Name, q.User, o.report)
+			}
+		})
+		for _, name := range slices.Sorted(maps.Keys(ways)) {
+			fmt.Printf("%-13s %s\n", name, ways[name])
+		}
+		both := calls
+		both.merge(talk)
+		fmt.Printf("%-13s %s\n%-13s %s\n", "all calls", calls, "all", both)
+		return err
+	}
 	if *hand {
 		return p.playPrompts(*only, *seed, *n, *verbose)
 	}
@@ -126,6 +147,16 @@ func (t *tally) add(o *outcome) {
 	if o.answered {
 		t.answered++
 	}
+}
+
+func (t *tally) merge(u tally) {
+	t.episodes += u.episodes
+	t.turns += u.turns
+	t.wellFormed += u.wellFormed
+	t.calls += u.calls
+	t.callsRight += u.callsRight
+	t.firstRight += u.firstRight
+	t.answered += u.answered
 }
 
 func (t tally) String() string {
