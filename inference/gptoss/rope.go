@@ -3,8 +3,8 @@ package gptoss
 import "math"
 
 // RopeTables returns the rotary embedding's inverse frequencies, one for each pair of dimensions (j, j+HeadDim/2), and
-// the factor that multiplies both cos and sin. The angle of pair j at position p is p*invFreq[j]; tables of cos and sin
-// must be computed from it in float64, since positions reach 131072.
+// the factor that multiplies both cos and sin, exactly. The angle of pair j at position p is p*invFreq[j]. A Runner that is
+// to agree with the reference implementations far out rounds frequencies and angles to float32 as they do, see package cpu.
 //
 // The formula is YaRN's (arXiv 2309.00071, section 3.2 and 3.4) as gpt-oss uses it: with freq = theta^(2j/d), pairs that
 // turn more than BetaFast times over the original context keep 1/freq, pairs that turn less than BetaSlow times get
