@@ -29,6 +29,17 @@ func TestRopeTablesOfThePublishedModel(t *testing.T) {
 	}
 }
 
+// The tolerance leaves room for the bits that float32 loses where the ramp subtracts.
+func TestRopeFrequenciesAreTheTablesRounded(t *testing.T) {
+	t.Parallel()
+	exact, _ := gptoss.RopeTables(config20b())
+	for j, got := range gptoss.RopeFrequencies(config20b()) {
+		if want := exact[j]; !(math.Abs(float64(got)-want) <= 1e-6*want) {
+			t.Errorf("frequency %d = %g, want %g within 1e-6", j, got, want)
+		}
+	}
+}
+
 func TestRopeTablesEdges(t *testing.T) {
 	t.Parallel()
 	plain := func(c gptoss.Config, j int) float64 { return math.Pow(c.RopeTheta, -2*float64(j)/float64(c.HeadDim)) }

@@ -15,29 +15,8 @@ type rope struct {
 }
 
 func newRope(c *gptoss.Config) rope {
-	exact, concentration := gptoss.RopeTables(*c)
-	r := rope{inverse: make([]float32, len(exact)), concentration: float32(concentration)}
-	dim := float64(c.HeadDim)
-	// The pair that turns n times over the original context, and the ramp between two of them: see gptoss.RopeTables,
-	// whose float64 values round to other float32s than the reference's step by step.
-	pair := func(n float64) float64 {
-		return dim * math.Log(float64(c.RopeOriginalContext)/(n*2*math.Pi)) / (2 * math.Log(c.RopeTheta))
-	}
-	low, high := pair(c.BetaFast), pair(c.BetaSlow)
-	if c.RopeTruncate {
-		low, high = math.Floor(low), math.Ceil(high)
-	}
-	low, high = max(low, 0), min(high, dim-1)
-	if low == high {
-		high += 0.001
-	}
-	for j := range r.inverse {
-		frequency := float32(math.Pow(c.RopeTheta, float64(float32(2*j)/float32(c.HeadDim))))
-		kept, stretched := 1/frequency, 1/float32(float32(c.RopeFactor)*frequency)
-		keep := 1 - min(max((float32(j)-float32(low))/float32(high-low), 0), 1)
-		r.inverse[j] = float32(stretched*(1-keep)) + float32(kept*keep)
-	}
-	return r
+	_, concentration := gptoss.RopeTables(*c)
+	return rope{inverse: gptoss.RopeFrequencies(*c), concentration: float32(concentration)}
 }
 
 // at stores cos and sin of every pair's angle at a position, times the concentration.
