@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -64,12 +63,7 @@ func (in *Instance) Capture() (*Image, error) {
 	if img.backing, err = newBacking(content); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
-	h := sha256.New()
-	h.Write(img.module[:])
-	binary.Write(h, binary.LittleEndian, img.size)
-	binary.Write(h, binary.LittleEndian, img.globals)
-	h.Write(img.backing.data)
-	h.Sum(img.hash[:0])
+	img.seal()
 	return img, nil
 }
 
@@ -117,6 +111,7 @@ func (in *Instance) Reset(img *Image) error {
 		return err
 	}
 	defer in.mu.Unlock()
+	in.pristine = nil
 	if img.module != in.m.hash {
 		return errors.New("reset: the image belongs to another module")
 	}
@@ -137,7 +132,11 @@ func (in *Instance) Reset(img *Image) error {
 	for i, g := range in.globals {
 		g.Set(img.globals[i])
 	}
-	return in.files.reset(in.cfg.Mounts)
+	if err := in.files.reset(in.cfg.Mounts); err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	in.pristine = img
+	return nil
 }
 
 // trimmed is the length of b without the zeros at its end.

@@ -38,6 +38,8 @@ type Instance struct {
 	globals []api.MutableGlobal
 	funcs   map[string]function
 	files   *fileTable
+	// pristine is the image whose state this is, until something changes it.
+	pristine *Image
 
 	ctx      callContext
 	started  time.Time
@@ -139,6 +141,7 @@ func (in *Instance) Call(ctx context.Context, name string, args ...uint64) ([]ui
 		return nil, fmt.Errorf("call %s: %d arguments, want %d", name, len(args), f.params)
 	}
 	copy(f.stack, args)
+	in.pristine = nil
 	in.begin(ctx)
 	err = in.stopReason(in.started)
 	if err == nil {
@@ -363,7 +366,7 @@ func (in *Instance) release() error {
 		in.usage.Memory = int64(in.linear.peak)
 	}
 	err := errors.Join(in.files.close(), in.mod.Close(context.Background()))
-	in.mod, in.mem, in.linear, in.funcs, in.globals, in.fuel = nil, nil, nil, nil, nil, nil
+	in.mod, in.mem, in.linear, in.funcs, in.globals, in.fuel, in.pristine = nil, nil, nil, nil, nil, nil, nil
 	return err
 }
 
@@ -403,6 +406,7 @@ func (in *Instance) WriteMemory(at uint32, p []byte) error {
 	if uint64(at)+uint64(len(p)) > uint64(len(mem)) {
 		return fmt.Errorf("write %d bytes at %d: the guest's memory has %d", len(p), at, len(mem))
 	}
+	in.pristine = nil
 	copy(mem[at:], p)
 	return nil
 }

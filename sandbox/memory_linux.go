@@ -5,6 +5,7 @@ package sandbox
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"syscall"
@@ -114,6 +115,20 @@ func (r *region) private(size uint64) ([]uint64, error) {
 	return pages, nil
 }
 
+// written calls visit with ranges of the first size bytes, whole pages, that hold everything in which they differ from the
+// image.
+func (r *region) written(image *backing, size uint64, visit func(from, to uint64)) {
+	private, err := r.private(size)
+	if r.image != image || err != nil {
+		visit(0, size)
+		return
+	}
+	page := uint64(os.Getpagesize())
+	for _, p := range private {
+		visit(p*page, (p+1)*page)
+	}
+}
+
 // A backing is the content of an image in an anonymous file, for mapping, and mapped for reading.
 type backing struct {
 	data    []byte // read-only, whole pages
@@ -124,35 +139,50 @@ type backing struct {
 // newBacking copies content, leaving out zeros at its end.
 func newBacking(content []byte) (*backing, error) {
 	page := os.Getpagesize()
-	n := (trimmed(content) + page - 1) / page * page
+	content = content[:(trimmed(content)+page-1)/page*page]
+	return openBacking(len(content), func(f *os.File) error {
+		for off := 0; off < len(content); off += page {
+			if p := content[off : off+page]; trimmed(p) > 0 { // zeros need not be there
+				if _, err := f.WriteAt(p, int64(off)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// readBacking takes the next n bytes of r.
+func readBacking(r io.Reader, n int64) (*backing, error) {
+	page := int64(os.Getpagesize())
+	return openBacking(int((n+page-1)/page*page), func(f *os.File) error {
+		_, err := io.CopyN(f, r, n)
+		return err
+	})
+}
+
+// openBacking makes a memory file of whole pages, which fill writes, and maps it.
+func openBacking(n int, fill func(*os.File) error) (*backing, error) {
 	fd, err := unix.MemfdCreate("chorale-image", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create memory file: %w", err)
 	}
 	b := &backing{file: os.NewFile(uintptr(fd), "chorale-image")}
-	if err := b.fill(content[:n], page); err != nil {
+	if n > 0 {
+		err = b.file.Truncate(int64(n))
+		if err == nil {
+			err = fill(b.file)
+		}
+		if err == nil {
+			b.data, err = unix.Mmap(fd, 0, n, unix.PROT_READ, unix.MAP_SHARED)
+		}
+	}
+	if err != nil {
 		b.free()
 		return nil, fmt.Errorf("write memory file: %w", err)
 	}
 	b.pagemap, _ = os.Open("/proc/self/pagemap")
 	return b, nil
-}
-
-// fill writes the pages that are not zero and maps the file.
-func (b *backing) fill(content []byte, page int) error {
-	if err := b.file.Truncate(int64(len(content))); err != nil || len(content) == 0 {
-		return err
-	}
-	for off := 0; off < len(content); off += page {
-		if p := content[off : off+page]; trimmed(p) > 0 {
-			if _, err := b.file.WriteAt(p, int64(off)); err != nil {
-				return err
-			}
-		}
-	}
-	var err error
-	b.data, err = unix.Mmap(int(b.file.Fd()), 0, len(content), unix.PROT_READ, unix.MAP_SHARED)
-	return err
 }
 
 func (b *backing) free() {

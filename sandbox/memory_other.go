@@ -2,6 +2,8 @@
 
 package sandbox
 
+import "io"
+
 // A region is one linear memory on the Go heap. Forking and resetting copy everything. The build tag selects it on Linux
 // too, for its tests.
 type region struct {
@@ -31,13 +33,26 @@ func (r *region) reset(image *backing, size uint64) error {
 	return nil
 }
 
+// written calls visit with everything.
+func (r *region) written(_ *backing, size uint64, visit func(from, to uint64)) { visit(0, size) }
+
 // A backing is the content of an image.
 type backing struct {
 	data []byte
 }
 
 func newBacking(content []byte) (*backing, error) {
-	return &backing{append([]byte(nil), content[:trimmed(content)]...)}, nil
+	n := (trimmed(content) + deltaPageBytes - 1) / deltaPageBytes * deltaPageBytes
+	return &backing{append([]byte(nil), content[:n]...)}, nil
+}
+
+// readBacking takes the next n bytes of r.
+func readBacking(r io.Reader, n int64) (*backing, error) {
+	data, err := io.ReadAll(io.LimitReader(r, n)) // n may be a lie
+	if err == nil && int64(len(data)) < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return &backing{data}, err
 }
 
 func (b *backing) free() { b.data = nil }

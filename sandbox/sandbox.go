@@ -25,7 +25,10 @@
 // mapped into it copy-on-write, and a reset copies back only the pages that the kernel's page map calls private; elsewhere both
 // copy everything. Active data segments and the start function are taken out of the compiled module and applied by
 // Instantiate, so that one compilation serves fresh instances and forks. Mutable globals are exported under reserved
-// names to be saved and set. The file table is ours: it can be listed and reset.
+// names to be saved and set. The file table is ours: it can be listed, reset and saved.
+//
+// What differs between an instance and the Image that it was forked from is a Delta: the state of a session, small
+// enough to be stored, for as long as the same image can be had. An Image can be stored itself.
 //
 // # What is not bounded
 //
@@ -358,6 +361,7 @@ func (in *Instance) adopt(img *Image) error {
 	for i, g := range in.globals {
 		g.Set(img.globals[i])
 	}
+	in.pristine = img
 	return nil
 }
 
