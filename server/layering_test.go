@@ -26,6 +26,7 @@ var layering = map[string][]edge{
 	"inference/checkpoint": nil,
 	"kernels/cpu":          nil,
 	"sandbox":              nil,
+	"toolhost":             nil, // adapters bring the tools, and whoever calls it the words of the model
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
 	// 1
