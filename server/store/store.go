@@ -1,8 +1,12 @@
-// Package store keeps finished responses in a SQLite file, so that they can be read, continued and deleted later.
+// Package store keeps finished responses, what their tools left behind, and containers in a SQLite file.
 //
-// It owns the file, its schema and what is thrown out of it when. It knows no model and no HTTP; what the stored tokens
-// mean is its callers' business. A Store is safe for concurrent use: readers run beside each other and beside the one
-// writer, and several processes may share a file.
+// It owns the file, its schema and what is thrown out of it when. It knows no model, no tool and no HTTP; what the stored
+// tokens, states and files mean is its callers' business. A Store is safe for concurrent use: readers run beside each
+// other and beside the one writer, and several processes may share a file.
+//
+// Contents of files are kept once, however many states and containers hold them: a row of blobs counts who does, by
+// triggers, so that no way of deleting, a cascade included, forgets one or leaves one behind. Nothing but State,
+// ContainerState and ContainerFile reads contents.
 //
 // A response that Put has accepted survives the death of the process: the journal is a write-ahead log, and a commit
 // has been handed to the operating system when Put returns (synchronous=NORMAL). Only a crash of the machine itself
@@ -37,6 +41,12 @@ const applicationID = 0x43686f72
 // released version is never changed by editing a line, only by adding one.
 //
 // items.part: 0 = input, 1 = what the model wrote. items.body is null for a message that no client sees.
+//
+// usage.bytes is what responses and containers hold, each blob once for either. blobs.responses and blobs.containers count
+// the rows of state_files and container_files with it; the columns are no foreign keys, since those would need an index
+// of each table by blob. Data is a table of its own, since counting rewrites the row of blobs. In both tables of files the
+// empty path is the memory; container_files.id is null for what no client sees. created, active, modified: Unix nanoseconds;
+// ttl: nanoseconds.
 var migrations = []string{`
 CREATE TABLE responses (
 	id TEXT PRIMARY KEY,
@@ -58,6 +68,92 @@ CREATE TABLE items (
 	PRIMARY KEY (response, part, position)
 ) WITHOUT ROWID;
 CREATE INDEX items_by_id ON items (id);
+`, `
+CREATE TABLE usage (
+	owner TEXT PRIMARY KEY,
+	bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO usage SELECT 'responses', coalesce(sum(bytes), 0) FROM responses UNION ALL VALUES ('containers', 0);
+CREATE TRIGGER response_added AFTER INSERT ON responses BEGIN
+	UPDATE usage SET bytes = bytes + NEW.bytes WHERE owner = 'responses';
+END;
+CREATE TRIGGER response_removed AFTER DELETE ON responses BEGIN
+	UPDATE usage SET bytes = bytes - OLD.bytes WHERE owner = 'responses';
+END;
+
+CREATE TABLE blobs (
+	id INTEGER PRIMARY KEY,
+	hash BLOB NOT NULL UNIQUE,
+	bytes INTEGER NOT NULL,
+	responses INTEGER NOT NULL DEFAULT 0,
+	containers INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE blob_data (
+	id INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+);
+CREATE TRIGGER blob_removed AFTER DELETE ON blobs BEGIN
+	DELETE FROM blob_data WHERE id = OLD.id;
+END;
+CREATE TRIGGER blob_responses AFTER UPDATE OF responses ON blobs WHEN (OLD.responses = 0) <> (NEW.responses = 0) BEGIN
+	UPDATE usage SET bytes = bytes + iif(NEW.responses = 0, -NEW.bytes, NEW.bytes) WHERE owner = 'responses';
+END;
+CREATE TRIGGER blob_containers AFTER UPDATE OF containers ON blobs WHEN (OLD.containers = 0) <> (NEW.containers = 0) BEGIN
+	UPDATE usage SET bytes = bytes + iif(NEW.containers = 0, -NEW.bytes, NEW.bytes) WHERE owner = 'containers';
+END;
+
+CREATE TABLE states (
+	response TEXT PRIMARY KEY REFERENCES responses ON DELETE CASCADE,
+	container TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE state_files (
+	response TEXT NOT NULL REFERENCES states ON DELETE CASCADE,
+	path TEXT NOT NULL,
+	mime TEXT NOT NULL,
+	modified INTEGER NOT NULL,
+	blob INTEGER NOT NULL,
+	PRIMARY KEY (response, path)
+) WITHOUT ROWID;
+CREATE TRIGGER state_file_added AFTER INSERT ON state_files BEGIN
+	UPDATE blobs SET responses = responses + 1 WHERE id = NEW.blob;
+END;
+CREATE TRIGGER state_file_removed AFTER DELETE ON state_files BEGIN
+	UPDATE blobs SET responses = responses - 1 WHERE id = OLD.blob;
+	DELETE FROM blobs WHERE id = OLD.blob AND responses = 0 AND containers = 0;
+END;
+
+CREATE TABLE containers (
+	position INTEGER PRIMARY KEY,
+	id TEXT NOT NULL UNIQUE,
+	name TEXT NOT NULL,
+	memory_limit TEXT NOT NULL,
+	auto INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	active INTEGER NOT NULL,
+	ttl INTEGER NOT NULL,
+	expired INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX containers_by_use ON containers (expired, active);
+CREATE TABLE container_files (
+	position INTEGER PRIMARY KEY,
+	id TEXT UNIQUE,
+	container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+	path TEXT NOT NULL,
+	mime TEXT NOT NULL,
+	source TEXT NOT NULL,
+	bytes INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	modified INTEGER NOT NULL,
+	blob INTEGER NOT NULL,
+	UNIQUE (container, path)
+);
+CREATE TRIGGER container_file_added AFTER INSERT ON container_files BEGIN
+	UPDATE blobs SET containers = containers + 1 WHERE id = NEW.blob;
+END;
+CREATE TRIGGER container_file_removed AFTER DELETE ON container_files BEGIN
+	UPDATE blobs SET containers = containers - 1 WHERE id = OLD.blob;
+	DELETE FROM blobs WHERE id = OLD.blob AND responses = 0 AND containers = 0;
+END;
 `}
 
 const (
@@ -65,7 +161,7 @@ const (
 	partTurn  = 1
 )
 
-// A NotFoundError says that there is no response, or no item, with the id.
+// A NotFoundError says that there is no response, item, container or file with the id.
 type NotFoundError struct{ ID string }
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("nothing is stored under the id %q", e.ID) }
@@ -74,7 +170,7 @@ func (e *NotFoundError) Error() string { return fmt.Sprintf("nothing is stored u
 type Options struct {
 	Path     string           // of the file; ":memory:" keeps everything in memory until Close
 	MaxAge   time.Duration    // since the last use; 0 = 30 days, as OpenAI keeps responses
-	MaxBytes int64            // of stored content, which the file exceeds by some percent; 0 = 1 GiB
+	MaxBytes int64            // of responses and their states, which the file exceeds by some percent; 0 = 1 GiB
 	Now      func() time.Time // nil = time.Now
 }
 
@@ -87,6 +183,9 @@ type Record struct {
 	Turn []Message
 	// Tokenizer names the meaning of the tokens; tokens of another name are of no use.
 	Tokenizer string
+	// State is what tools left behind in this response; nil = they were not used. Only Put looks at it: Store.State
+	// reads it.
+	State *State
 }
 
 // A Message is one message of the model or of a tool.
@@ -103,9 +202,8 @@ type Store struct {
 	maxBytes int64
 	now      func() time.Time
 
-	// writing makes writers queue up here instead of polling for SQLite's lock, and guards bytes.
+	// writing makes writers queue up here instead of polling for SQLite's lock. It guards nothing else.
 	writing sync.Mutex
-	bytes   int64 // sum of responses.bytes
 }
 
 // Open opens the file or creates it, readable for its owner only, brings its schema up to date and throws out what has
@@ -154,9 +252,6 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
 		if err := migrate(ctx, tx); err != nil {
-			return err
-		}
-		if err := s.count(ctx, tx); err != nil {
 			return err
 		}
 		return s.evict(ctx, tx, "")
@@ -223,8 +318,8 @@ func (s *Store) Put(ctx context.Context, r *Record) error {
 	if err != nil {
 		return s.wrap("put", err)
 	}
-	if bytes > s.maxBytes {
-		return s.wrap("put", fmt.Errorf("the response has %d bytes and all together may have %d", bytes, s.maxBytes))
+	if total := bytes + r.State.bytes(); total > s.maxBytes {
+		return s.wrap("put", fmt.Errorf("the response has %d bytes and all together may have %d", total, s.maxBytes))
 	}
 	body, previous := rows[0].body, ""
 	if r.Response.PreviousResponseID != nil {
@@ -242,13 +337,15 @@ func (s *Store) Put(ctx context.Context, r *Record) error {
 				return err
 			}
 		}
+		if err := putState(ctx, tx, r.Response.ID, r.State); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `WITH RECURSIVE chain (id, previous) AS (
 				SELECT id, previous FROM responses WHERE id = ?
 				UNION ALL SELECT r.id, r.previous FROM responses r JOIN chain ON r.id = chain.previous)
 			UPDATE responses SET used = ? WHERE id IN (SELECT id FROM chain)`, previous, now); err != nil {
 			return err
 		}
-		s.bytes += bytes
 		return s.evict(ctx, tx, r.Response.ID)
 	}))
 }
@@ -256,50 +353,48 @@ func (s *Store) Put(ctx context.Context, r *Record) error {
 // evict deletes what has not been used for too long, and then the longest unused until the rest is small enough. The
 // response keep stays.
 func (s *Store) evict(ctx context.Context, tx *sql.Tx, keep string) error {
-	if err := s.remove(ctx, tx, "DELETE FROM responses WHERE used < ? AND id <> ? RETURNING bytes",
+	if _, err := tx.ExecContext(ctx, "DELETE FROM responses WHERE used < ? AND id <> ?",
 		s.now().Add(-s.maxAge).UnixNano(), keep); err != nil {
 		return err
 	}
-	for s.bytes > s.maxBytes {
-		before := s.bytes
-		if err := s.remove(ctx, tx, `DELETE FROM responses WHERE id = (SELECT id FROM responses WHERE id <> ?
-			ORDER BY used, created LIMIT 1) RETURNING bytes`, keep); err != nil {
+	for {
+		bytes, err := usage(ctx, tx, ownerResponses)
+		if err != nil || bytes <= s.maxBytes {
 			return err
 		}
-		if s.bytes == before { // another process has deleted what we still counted
-			return s.count(ctx, tx)
+		n, err := affected(tx.ExecContext(ctx, `DELETE FROM responses WHERE id = (SELECT id FROM responses WHERE id <> ?
+			ORDER BY used, created LIMIT 1)`, keep))
+		if err != nil || n == 0 {
+			return err
 		}
 	}
-	return nil
 }
 
-func (s *Store) count(ctx context.Context, tx *sql.Tx) error {
-	return tx.QueryRowContext(ctx, "SELECT coalesce(sum(bytes), 0) FROM responses").Scan(&s.bytes)
+// Owners of what is stored, in the table usage.
+const (
+	ownerResponses  = "responses"
+	ownerContainers = "containers"
+)
+
+// usage returns the bytes that an owner holds.
+func usage(ctx context.Context, tx *sql.Tx, owner string) (bytes int64, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT bytes FROM usage WHERE owner = ?", owner).Scan(&bytes)
+	return bytes, err
 }
 
-// remove runs a DELETE that returns the bytes of each deleted response.
-func (s *Store) remove(ctx context.Context, tx *sql.Tx, statement string, args ...any) error {
-	rows, err := tx.QueryContext(ctx, statement, args...)
+// affected returns how many rows a statement has changed, triggers and cascades not counted.
+func affected(result sql.Result, err error) (int64, error) {
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var bytes int64
-		if err := rows.Scan(&bytes); err != nil {
-			return err
-		}
-		s.bytes -= bytes
-	}
-	return rows.Err()
+	return result.RowsAffected()
 }
 
-// Delete removes a response with its items. The error is a *NotFoundError when there is none.
+// Delete removes a response with its items and its state. The error is a *NotFoundError when there is none.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	return s.wrap("delete", s.write(ctx, func(tx *sql.Tx) error {
-		before := s.bytes
-		err := s.remove(ctx, tx, "DELETE FROM responses WHERE id = ? RETURNING bytes", id)
-		if err == nil && s.bytes == before {
+		n, err := affected(tx.ExecContext(ctx, "DELETE FROM responses WHERE id = ?", id))
+		if err == nil && n == 0 {
 			return &NotFoundError{id}
 		}
 		return err
@@ -310,7 +405,6 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	before := s.bytes
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -319,7 +413,6 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 		err = tx.Commit()
 	}
 	if err != nil {
-		s.bytes = before
 		return errors.Join(err, rollback(tx))
 	}
 	return nil
