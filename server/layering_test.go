@@ -49,6 +49,10 @@ var layering = map[string][]edge{
 	"server/store": {{"server/api", "what it stores"}},
 
 	// 3
+	"server/containers": {
+		{"server/api", "containers and files as clients see them"},
+		{"server/store", "keeps them"},
+	},
 	"server/responses": {
 		{"server/api", "requests in, events out"},
 		{"server/store", "previous responses"},

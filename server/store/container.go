@@ -27,12 +27,12 @@ type Container struct {
 
 // A ContainerFile describes a file of a container without its contents.
 type ContainerFile struct {
-	ID       string // "" = no client sees it
-	Path     string // "" = the memory
-	MIME     string // "" = not known
-	Source   string // who made it
-	Bytes    int64
-	Created  time.Time // set by ChangeContainer
+	ID       string    // "" = no client sees it
+	Path     string    // "" = the memory
+	MIME     string    // "" = not known
+	Source   string    // who made it
+	Bytes    int64     // set by the Store
+	Created  time.Time // set by the Store
 	Modified time.Time
 }
 
@@ -331,7 +331,7 @@ func (s *Store) useNow(ctx context.Context, id string, l Limits) (c Container, e
 	return c, err
 }
 
-// ChangeContainer changes the files of a container, and counts as a use. The error is a *NotFoundError, an *ExpiredError
+// ChangeContainer changes the files of a container, sets what the Store sets in change, and counts as a use. The error is a *NotFoundError, an *ExpiredError
 // or a *LimitError.
 func (s *Store) ChangeContainer(ctx context.Context, id string, change Change, l Limits) error {
 	return s.wrap("change container of", s.write(ctx, func(tx *sql.Tx) error {
@@ -358,7 +358,9 @@ func (s *Store) change(ctx context.Context, tx *sql.Tx, id string, change Change
 			return err
 		}
 	}
-	for _, f := range change.Put {
+	for i := range change.Put {
+		f := &change.Put[i]
+		f.Created, f.Bytes = s.now(), int64(len(f.Data))
 		if err := remove(f.Path); err != nil {
 			return err
 		}
@@ -368,7 +370,7 @@ func (s *Store) change(ctx context.Context, tx *sql.Tx, id string, change Change
 		}
 		shown := sql.NullString{String: f.ID, Valid: f.ID != ""}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO container_files (id, container, path, mime, source, bytes, created, modified, blob)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, shown, id, f.Path, f.MIME, f.Source, len(f.Data), s.now().UnixNano(),
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, shown, id, f.Path, f.MIME, f.Source, f.Bytes, f.Created.UnixNano(),
 			nanoseconds(f.Modified), blob); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
