@@ -39,9 +39,11 @@ func (l Limits) withDefaults() Limits {
 type SessionOptions struct {
 	ID     string // of the response, for the audit records
 	Limits Limits
-	States map[string]State // by tool: what its first instance begins with, if the tool is a Resumer
-	Logger *slog.Logger     // gets the audit record of every call and the errors of hosts; nil = nobody
-	Audit  func(Record)     // gets them too; may be nil. Calls may come at the same time
+	// Load returns what a tool's instance begins with, nil for nothing, when the tool is first called. It may be nil, and is
+	// for Resumers whose calls share state only.
+	Load   func(ctx context.Context, tool string) (*State, error)
+	Logger *slog.Logger // gets the audit record of every call and the errors of hosts; nil = nobody
+	Audit  func(Record) // gets them too; may be nil. Calls may come at the same time
 }
 
 // A Record says that a call was made, and nothing of what was in it.
@@ -108,7 +110,7 @@ func (s *Session) Do(ctx context.Context, calls []Call) []Outcome {
 		case e.spec.Independent:
 			wg.Go(func() {
 				var u *use
-				outcomes[i], u = s.call(ctx, &use{entry: e}, c)
+				outcomes[i], u = s.call(ctx, &use{entry: e, loaded: true}, c)
 				s.close(u)
 			})
 		default:
@@ -119,7 +121,7 @@ func (s *Session) Do(ctx context.Context, calls []Call) []Outcome {
 	for e, queue := range queues {
 		u := s.uses[e.spec.Name]
 		if u == nil {
-			u = s.firstUse(e)
+			u = &use{entry: e}
 		}
 		wg.Go(func() {
 			for _, i := range queue {
@@ -184,6 +186,9 @@ func (s *Session) call(ctx context.Context, u *use, c Call) (Outcome, *use) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.o.Limits.Deadline, ErrDeadline)
 	defer cancel()
+	if err := s.load(ctx, u); err != nil {
+		return s.outcome(u, c, Outcome{Err: fmt.Errorf("load state: %w", err), Duration: time.Since(began)}), u
+	}
 	stop := c.muteProgress()
 	came := new(answer)
 	in := s.within(ctx, u, func() {
@@ -213,9 +218,9 @@ func (s *Session) call(ctx context.Context, u *use, c Call) (Outcome, *use) {
 		return o, u
 	case !a.opened:
 		s.close(u) // its place, if it got one
-		return o, &use{entry: u.entry, state: u.state, note: u.note}
+		return o, &use{entry: u.entry, loaded: true, state: u.state, note: u.note}
 	}
-	next := &use{entry: u.entry, note: u.note}
+	next := &use{entry: u.entry, loaded: true, note: u.note}
 	if u.answered || u.state != nil {
 		next.note = "The tool had to be started again: what earlier calls left in it is lost."
 	}

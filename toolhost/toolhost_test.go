@@ -107,6 +107,17 @@ func (s saver) Save(context.Context) (toolhost.State, error) {
 	return toolhost.State{Memory: []byte(strings.Join(s.history, " ")), Files: s.files}, nil
 }
 
+// loading is a Load that can be called once.
+func loading(s toolhost.State) func(context.Context, string) (*toolhost.State, error) {
+	var calls atomic.Int64
+	return func(_ context.Context, tool string) (*toolhost.State, error) {
+		if tool != "x" || calls.Add(1) > 1 {
+			panic("loaded again, or the state of " + tool)
+		}
+		return &s, nil
+	}
+}
+
 func set(t *testing.T, tools ...toolhost.Tool) *toolhost.Set {
 	t.Helper()
 	s, err := toolhost.NewSet(tools...)
@@ -272,7 +283,7 @@ func TestLostState(t *testing.T) {
 	t.Parallel()
 	tool := &stateful{fake{spec: toolhost.Spec{Name: "x"}}}
 	file := toolhost.File{Path: "/f", Data: []byte("kept")}
-	s := set(t, tool).NewSession(toolhost.SessionOptions{States: map[string]toolhost.State{"x": {Memory: []byte("old"), Files: []toolhost.File{file}}}})
+	s := set(t, tool).NewSession(toolhost.SessionOptions{Load: loading(toolhost.State{Memory: []byte("old"), Files: []toolhost.File{file}})})
 	defer s.Close()
 	if o := do(s, "x", "a")[0]; o.Text != "old a" {
 		t.Fatalf("got %+v", o)
@@ -528,7 +539,7 @@ func TestState(t *testing.T) {
 			if err := tools.Check("x", state); (err != nil) != (tt.unusable > 0) {
 				t.Errorf("checked: %v", err)
 			}
-			s := tools.NewSession(toolhost.SessionOptions{States: map[string]toolhost.State{"x": state}})
+			s := tools.NewSession(toolhost.SessionOptions{Load: loading(state)})
 			if _, ok, err := s.Save(t.Context(), "x"); ok || err != nil {
 				t.Errorf("saved before the first call: %v, %v", ok, err)
 			}
@@ -547,6 +558,24 @@ func TestState(t *testing.T) {
 			}
 			s.Close()
 		})
+	}
+}
+
+// TestCannotLoad fails to load once: the call fails, and the next one begins with the state all the same.
+func TestCannotLoad(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("secret: no disk")
+	loads := 0
+	s := set(t, &stateful{fake{spec: toolhost.Spec{Name: "x"}}}).NewSession(toolhost.SessionOptions{Load: func(context.Context, string) (*toolhost.State, error) {
+		if loads++; loads == 1 {
+			return nil, broken
+		}
+		return &toolhost.State{Memory: []byte("old")}, nil
+	}})
+	defer s.Close()
+	o := do(s, "x", "a", "b", "c")
+	if !errors.Is(o[0].Err, broken) || o[0].Text != "The call failed: the tool cannot be used at the moment." || o[1].Text != "old b" || o[2].Text != "old b c" || loads != 2 {
+		t.Errorf("got %+v, loaded %d times", o, loads)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // instance and placed belong to that entry's goroutine.
 type use struct {
 	entry    *entry
+	loaded   bool   // state is what the caller has for the tool
 	state    *State // to begin with, if not nil
 	answered bool   // a call has ended well
 	note     string // what the model must be told with the next result
@@ -20,12 +21,14 @@ type use struct {
 	placed   bool     // it has a place among the open ones
 }
 
-func (s *Session) firstUse(e *entry) *use {
-	u := &use{entry: e}
-	if state, ok := s.o.States[e.spec.Name]; ok {
-		u.state = &state
+// load gets the state that the first instance begins with.
+func (s *Session) load(ctx context.Context, u *use) (err error) {
+	if _, resumes := u.entry.tool.(Resumer); u.loaded || !resumes || s.o.Load == nil {
+		return nil
 	}
-	return u
+	u.state, err = s.o.Load(ctx, u.entry.spec.Name)
+	u.loaded = err == nil
+	return err
 }
 
 // errNoPlace says that all instances that may be open are.
