@@ -68,7 +68,7 @@ type Outcome struct {
 	Duration time.Duration
 }
 
-// Why calls end without an answer of their tool.
+// Why calls end without an answer of their tool, and states are not saved.
 var (
 	// ErrDeadline says that a call was given up at its deadline.
 	ErrDeadline = errors.New("the call did not end in time")
@@ -76,6 +76,8 @@ var (
 	ErrPanic = errors.New("the tool panicked")
 	// ErrUnknown says that there is no such tool or function.
 	ErrUnknown = errors.New("there is no such tool or function")
+	// ErrLost says that the instance broke, and what was in it is gone.
+	ErrLost = errors.New("the state of the tool is lost")
 )
 
 // A Session is the tools of one response. It opens instances when they are first called. Its methods are for one
@@ -138,12 +140,15 @@ func (s *Session) Do(ctx context.Context, calls []Call) []Outcome {
 	return outcomes
 }
 
-// Save returns the state of the tool's instance, and false when there is none: the tool was not called, has lost its
-// instance, or has no state to keep. The error is the host's failure.
+// Save returns the state of the tool's instance. It is false when there is nothing new to keep: the tool was not called,
+// its instance could not be opened, or has no state. The error is ErrLost, or the host's failure.
 func (s *Session) Save(ctx context.Context, tool string) (state State, ok bool, err error) {
 	u := s.uses[tool]
 	if u == nil {
 		return State{}, false, nil
+	}
+	if u.instance == nil && u.lost {
+		return State{}, false, ErrLost
 	}
 	saver, ok := u.instance.(Saver)
 	if !ok {
@@ -218,9 +223,9 @@ func (s *Session) call(ctx context.Context, u *use, c Call) (Outcome, *use) {
 		return o, u
 	case !a.opened:
 		s.close(u) // its place, if it got one
-		return o, &use{entry: u.entry, loaded: true, state: u.state, note: u.note}
+		return o, &use{entry: u.entry, loaded: true, state: u.state, lost: u.lost, note: u.note}
 	}
-	next := &use{entry: u.entry, loaded: true, note: u.note}
+	next := &use{entry: u.entry, loaded: true, lost: true, note: u.note}
 	if u.answered || u.state != nil {
 		next.note = "The tool had to be started again: what earlier calls left in it is lost."
 	}

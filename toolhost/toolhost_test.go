@@ -290,7 +290,7 @@ func TestLostState(t *testing.T) {
 	}
 	tool.call = func(context.Context, *instance, toolhost.Call) (toolhost.Result, error) { panic("no") }
 	do(s, "x", "b")
-	if _, ok, err := s.Save(t.Context(), "x"); ok || err != nil {
+	if _, ok, err := s.Save(t.Context(), "x"); ok || !errors.Is(err, toolhost.ErrLost) {
 		t.Errorf("saved what is lost: %v, %v", ok, err)
 	}
 	tool.call = nil
@@ -427,7 +427,7 @@ func TestHangingEntries(t *testing.T) {
 				s := tools.NewSession(toolhost.SessionOptions{})
 				began := time.Now()
 				do(s, "x", "")
-				if _, ok, err := s.Save(t.Context(), "x"); ok || (err != nil) != (tt.name == "save") {
+				if _, ok, err := s.Save(t.Context(), "x"); ok || (err != nil) != (tt.name != "close") {
 					t.Errorf("saved %v, %v", ok, err)
 				}
 				s.Close()
@@ -505,6 +505,9 @@ func TestPlaces(t *testing.T) {
 		do(sessions[0], "x", "")
 		do(sessions[1], "x", "")
 		o := do(sessions[2], "x", "")[0]
+		if _, ok, err := sessions[2].Save(t.Context(), "x"); ok || err != nil {
+			t.Errorf("saved without an instance: %v, %v", ok, err)
+		}
 		if o.Err == nil || o.Text != "The tool is too busy at the moment: the call was not made." || o.Duration != 10*time.Second {
 			t.Errorf("without a place: %+v", o)
 		}

@@ -15,6 +15,7 @@ type use struct {
 	loaded   bool   // state is what the caller has for the tool
 	state    *State // to begin with, if not nil
 	answered bool   // a call has ended well
+	lost     bool   // an earlier instance of the session broke
 	note     string // what the model must be told with the next result
 
 	instance Instance // nil: not open
