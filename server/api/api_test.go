@@ -79,6 +79,8 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"call to a name with a blank", `{"input":[{"type":"function_call","call_id":"c","name":"f g","arguments":""}]}`,
 			"input[0].name", "invalid_value", "pattern"},
 		{"reference without id", `{"input":[{"type":"item_reference"}]}`, "input[0].id", "missing_required_parameter", "id"},
+		{"code is a number", `{"input":[{"type":"code_interpreter_call","code":1}]}`, "input[0].code", "invalid_type", "a string"},
+		{"logs of code are missing", `{"input":[{"type":"code_interpreter_call","outputs":[{"type":"logs"}]}]}`, "input[0].outputs[0].logs", "missing_required_parameter", "logs"},
 		{"summary is a string", `{"input":[{"type":"reasoning","summary":"x"}]}`, "input[0].summary", "invalid_type", "an array"},
 
 		{"temperature is a string", `{"temperature":"1"}`, "temperature", "invalid_type", "expected a decimal number, but got a string"},
@@ -127,6 +129,8 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"function name", `{"tools":[{"type":"function","name":"f g"}]}`, "tools[0].name", "invalid_value", "pattern"},
 		{"empty function name", `{"tools":[{"type":"function","name":""}]}`, "tools[0].name", "invalid_value", "pattern"},
 		{"parameters", `{"tools":[{"type":"function","name":"f","parameters":"{}"}]}`, "tools[0].parameters", "invalid_type", "an object"},
+		{"container is a number", `{"tools":[{"type":"code_interpreter","container":1}]}`, "tools[0].container", "invalid_type", "a string or an object"},
+		{"container of a new kind", `{"tools":[{"type":"code_interpreter","container":{"type":"old"}}]}`, "tools[0].container.type", "invalid_value", "'auto'"},
 		{"tool choice", `{"tool_choice":"maybe"}`, "tool_choice", "invalid_value", "'none', 'auto', 'required'"},
 		{"tool choice is a number", `{"tool_choice":1}`, "tool_choice", "invalid_type", "a string or an object"},
 		{"tool choice without name", `{"tool_choice":{"type":"function"}}`, "tool_choice.name", "missing_required_parameter", "name"},
@@ -191,6 +195,7 @@ func TestDecodeRequest(t *testing.T) {
 		{"parameters keep order and numbers", string(r.Tools[0].(*api.FunctionTool).Parameters), `{"z": 1.0, "a": {}}`},
 		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "web_search"},
 		{"allowed tools", r.ToolChoice.Allowed, []string{"f"}},
+		{"allowed types", r.ToolChoice.AllowedTypes, []string{"mcp"}},
 		{"mode", r.ToolChoice.Mode, "required"},
 		{"parallel", *r.ParallelToolCalls, false},
 		{"tool calls", *r.MaxToolCalls, int64(3)},
@@ -266,6 +271,11 @@ var items = []struct{ name, sent, written string }{
 		`{"type":"custom_tool_call","call_id":"c","name":"apply_patch","input":"*** Begin"}`},
 	{"custom result", `{"type":"custom_tool_call_output","call_id":"c","output":"ok"}`,
 		`{"type":"custom_tool_call_output","call_id":"c","output":"ok"}`},
+	{"code", `{"type":"code_interpreter_call","id":"ci_1","status":"completed","code":"1+1","container_id":"cntr_1","outputs":[{"type":"logs","logs":""},{"type":"image","url":"data:x"},{"b":1.0,"type":"odd"}]}`,
+		`{"type":"code_interpreter_call","id":"ci_1","status":"completed","code":"1+1","container_id":"cntr_1","outputs":[{"type":"logs","logs":""},{"type":"image","url":"data:x"},{"b":1.0,"type":"odd"}]}`},
+	{"code without outputs", `{"type":"code_interpreter_call","outputs":[]}`, `{"type":"code_interpreter_call","code":"","container_id":"","outputs":[]}`},
+	{"code with null members", `{"type":"code_interpreter_call","code":null,"container_id":null,"outputs":null}`,
+		`{"type":"code_interpreter_call","code":"","container_id":"","outputs":null}`},
 	{"reference", `{"type":"item_reference","id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"reference without type", `{"id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"unknown type", `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`, `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`},
@@ -321,6 +331,7 @@ func TestToolsRoundTrip(t *testing.T) {
 	t.Parallel()
 	const tools = `[{"type":"function","name":"f","description":"d","parameters":{"z":1.0,"a":[]},"strict":false},` +
 		`{"type":"function","name":"g","description":null,"parameters":null,"strict":null},` +
+		`{"container":"cntr_1","type":"code_interpreter"},{"type":"code_interpreter","container":{"type":"auto","memory_limit":"1g","x":1}},` +
 		`{"server_label":"s","type":"mcp","headers":{"b":"1","a":"2"}}]`
 	r, err := api.DecodeRequest([]byte(`{"tools":` + tools + `}`))
 	if err != nil {
@@ -328,6 +339,28 @@ func TestToolsRoundTrip(t *testing.T) {
 	}
 	if got, err := api.Encode(r.Tools); err != nil || string(got) != tools {
 		t.Errorf("got %s, %v;\nwant %s", got, err, tools)
+	}
+	for i, kind := range []string{"function", "function", "code_interpreter", "code_interpreter", "mcp"} {
+		if got := api.ToolKind(r.Tools[i]); got != kind {
+			t.Errorf("tool %d is a %s, want %s", i, got, kind)
+		}
+	}
+	if c := r.Tools[2].(*api.CodeInterpreterTool).Container; c.ID != "cntr_1" {
+		t.Errorf("container %+v", c)
+	}
+}
+
+// TestContainerIsWritten holds that a code interpreter without a container, which the SDKs' schemas do not allow, gets one.
+func TestContainerIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, sent := range []string{`{"type":"code_interpreter"}`, `{"container":null,"type":"code_interpreter"}`} {
+		r, err := api.DecodeRequest([]byte(`{"tools":[` + sent + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := api.Encode(r.Tools[0]); err != nil || string(got) != `{"type":"code_interpreter","container":{"type":"auto"}}` {
+			t.Errorf("%s: got %s, %v", sent, got, err)
+		}
 	}
 }
 
@@ -454,6 +487,12 @@ func TestEncodeEvent(t *testing.T) {
 			`{"type":"response.output_item.added","sequence_number":0,"output_index":2,"item":{"type":"function_call","id":"fc","call_id":"c","name":"f","arguments":"","status":"in_progress"}}`, ""},
 		{&api.ArgumentsDone{Head: api.Head{Type: api.EventArgumentsDone}, Place: at, Name: "f", Arguments: "{}"},
 			`{"type":"response.function_call_arguments.done","sequence_number":0,"item_id":"i","output_index":1,"name":"f","arguments":"{}"}`, ""},
+		{&api.CodeDelta{Head: api.Head{Type: api.EventCodeDelta}, Place: at, Delta: "1"},
+			`{"type":"response.code_interpreter_call_code.delta","sequence_number":0,"item_id":"i","output_index":1,"delta":"1"}`, ""},
+		{&api.CodeDone{Head: api.Head{Type: api.EventCodeDone}, Place: at, Code: "1"},
+			`{"type":"response.code_interpreter_call_code.done","sequence_number":0,"item_id":"i","output_index":1,"code":"1"}`, ""},
+		{&api.ToolEvent{Head: api.Head{Type: api.EventCodeInterpreting}, Place: at},
+			`{"type":"response.code_interpreter_call.interpreting","sequence_number":0,"item_id":"i","output_index":1}`, ""},
 		{&api.KeepAlive{Head: api.Head{Type: api.EventKeepAlive, SequenceNumber: 9}}, `{"type":"keepalive","sequence_number":9}`, ""},
 	}
 	for _, tt := range tests {

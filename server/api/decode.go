@@ -63,6 +63,9 @@ func (v value) itemOf() Item {
 			o.need("input").textUpTo(MaxTextLength), o.textOr("status", "")}
 	case "custom_tool_call_output":
 		return &CustomToolCallOutput{id, o.callID(), o.need("output").toolOutput(), o.textOr("status", "")}
+	case "code_interpreter_call":
+		return &CodeInterpreterCall{id, o.textOr("status", ""), o.get("code").textOrNone(), o.textOr("container_id", ""),
+			o.get("outputs").codeOutputs()}
 	case "item_reference":
 		if id == "" {
 			o.need("id")

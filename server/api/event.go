@@ -31,14 +31,19 @@ const (
 	EventSummaryDone      = "response.reasoning_summary_text.done"
 	EventArgumentsDelta   = "response.function_call_arguments.delta"
 	EventArgumentsDone    = "response.function_call_arguments.done"
+	EventCodeDelta        = "response.code_interpreter_call_code.delta"
+	EventCodeDone         = "response.code_interpreter_call_code.done"
+	EventCodeInProgress   = "response.code_interpreter_call.in_progress"
+	EventCodeInterpreting = "response.code_interpreter_call.interpreting"
+	EventCodeCompleted    = "response.code_interpreter_call.completed"
 	EventError            = "error"
 	EventKeepAlive        = "keepalive"
 )
 
 // An Event is one step of a response's life. There is one Go type per JSON form, all used as pointers:
 // ResponseEvent, ItemEvent, PartEvent, SummaryPartEvent, TextDelta, TextDone, ReasoningDelta, ReasoningDone,
-// SummaryDelta, SummaryDone, ArgumentsDelta, ArgumentsDone, ErrorEvent and KeepAlive. Once it has been handed out
-// an event and all it refers to are never changed.
+// SummaryDelta, SummaryDone, ArgumentsDelta, ArgumentsDone, CodeDelta, CodeDone, ToolEvent, ErrorEvent and KeepAlive. Once
+// it has been handed out an event and all it refers to are never changed.
 type Event interface {
 	head() *Head
 }
@@ -149,6 +154,26 @@ type ArgumentsDone struct {
 	Place
 	Name      string `json:"name"`
 	Arguments string `json:"arguments"`
+}
+
+// A CodeDelta adds to the code of a code interpreter's call.
+type CodeDelta struct {
+	Head
+	Place
+	Delta string `json:"delta"`
+}
+
+// A CodeDone ends the code of a code interpreter's call.
+type CodeDone struct {
+	Head
+	Place
+	Code string `json:"code"`
+}
+
+// A ToolEvent says how far a call of a tool of the server is; its type says which tool and how far.
+type ToolEvent struct {
+	Head
+	Place
 }
 
 // An ErrorEvent says that the response fails; a failed ResponseEvent follows.

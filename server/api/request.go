@@ -305,7 +305,11 @@ func (v value) tools() []Tool {
 func (v value) tool() Tool {
 	o := v.object("an object")
 	kind := o.need("type").text()
-	if kind != "function" {
+	switch kind {
+	case "function":
+	case "code_interpreter":
+		return &CodeInterpreterTool{Container: o.get("container").containerChoice(), JSON: v.raw}
+	default:
 		return &RawTool{kind, v.raw}
 	}
 	t := &FunctionTool{
@@ -328,16 +332,19 @@ func (v value) toolChoice() ToolChoice {
 		return ToolChoice{Mode: v.oneOf("none", "auto", "required")}
 	}
 	o := v.object("one of a string or an object")
-	c := ToolChoice{Type: o.need("type").text(), JSON: v.raw}
+	c := ToolChoice{Mode: "required", Type: o.need("type").text(), JSON: v.raw}
 	switch c.Type {
 	case "function":
-		c.Mode, c.Name = "required", o.need("name").text()
+		c.Name = o.need("name").text()
 	case "allowed_tools":
 		c.Mode, c.Allowed = o.need("mode").oneOf("auto", "required"), []string{}
 		for _, e := range o.need("tools").array(maxTools) {
-			if t := e.object("an object"); t.need("type").text() == "function" {
-				c.Allowed = append(c.Allowed, t.need("name").text())
+			t := e.object("an object")
+			if kind := t.need("type").text(); kind != "function" {
+				c.AllowedTypes = append(c.AllowedTypes, kind)
+				continue
 			}
+			c.Allowed = append(c.Allowed, t.need("name").text())
 		}
 	}
 	return c

@@ -2,10 +2,14 @@ package api
 
 import "encoding/json"
 
-// A Tool is something that the model may call. Its variants are *FunctionTool and, for every other type, *RawTool.
+// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool and, for every other
+// type, *RawTool. ToolKind works on any of them.
 type Tool interface {
-	tool()
+	tool() (kind string)
 }
+
+// ToolKind returns the tool's "type".
+func ToolKind(t Tool) string { return t.tool() }
 
 // A FunctionTool is a function of the client. Nil members were not sent and are written as null.
 type FunctionTool struct {
@@ -21,8 +25,9 @@ type RawTool struct {
 	JSON json.RawMessage // the whole tool
 }
 
-func (*FunctionTool) tool() {}
-func (*RawTool) tool()      {}
+func (*FunctionTool) tool() string        { return "function" }
+func (*CodeInterpreterTool) tool() string { return "code_interpreter" }
+func (t *RawTool) tool() string           { return t.Type }
 
 // MarshalJSON writes the tool with its type.
 func (t *FunctionTool) MarshalJSON() ([]byte, error) {
@@ -35,11 +40,12 @@ func (t *RawTool) MarshalJSON() ([]byte, error) { return t.JSON, nil }
 
 // A ToolChoice limits which tools the model may or must call. The zero value was not sent and is written as "auto".
 type ToolChoice struct {
-	Mode    string          // none, auto or required; also for allowed_tools
-	Allowed []string        // with allowed_tools: the functions that may be called
-	Name    string          // with function: the one that must be called
-	Type    string          // "" when the choice is a plain string; else function, allowed_tools or what was sent
-	JSON    json.RawMessage // the whole choice as it was sent, when it was an object
+	Mode         string          // none, auto or required; also for allowed_tools and for a type other than function
+	Allowed      []string        // with allowed_tools: the functions that may be called
+	AllowedTypes []string        // with allowed_tools: the types of the other tools that may be called
+	Name         string          // with function: the one that must be called
+	Type         string          // "" when the choice is a plain string; else function, allowed_tools or what was sent
+	JSON         json.RawMessage // the whole choice as it was sent, when it was an object
 }
 
 // MarshalJSON writes the choice as it was sent.
