@@ -56,6 +56,8 @@ var layering = map[string][]edge{
 	"server/responses": {
 		{"server/api", "requests in, events out"},
 		{"server/store", "previous responses"},
+		{"server/containers", "what code of earlier responses has left"},
+		{"toolhost", "runs the tools that the server has"},
 		{"inference/engine", "generates"},
 		{"inference/sample", "sampling parameters and stop strings"},
 		{"inference/harmony", "messages to tokens and back"},

@@ -15,6 +15,7 @@ type client struct {
 	n      int // events so far
 	output []map[string]any
 	texts  map[string]string // text of each open part, by its place
+	hosted map[string]string // how far each call of a tool of the server is, by item id
 	done   bool
 }
 
@@ -42,7 +43,7 @@ func (c *client) event(e api.Event) {
 	}
 	switch name {
 	case api.EventCreated, api.EventInProgress:
-		c.texts = map[string]string{}
+		c.texts, c.hosted = map[string]string{}, map[string]string{}
 		if n := len(m["response"].(map[string]any)["output"].([]any)); n != 0 {
 			c.failf("%d items before they happen", n)
 		}
@@ -70,7 +71,7 @@ func (c *client) added(m map[string]any) {
 		if other["id"] == item["id"] || item["id"] == "" {
 			c.failf("id %q is empty or not unique", item["id"])
 		}
-		if other["status"] == api.InProgress {
+		if other["status"] == api.InProgress && c.hosted[other["id"].(string)] == "" {
 			c.failf("item %v is still open", other["id"])
 		}
 	}
@@ -80,13 +81,16 @@ func (c *client) added(m map[string]any) {
 	if item["type"] == "function_call" && (item["arguments"] != "" || item["call_id"] == "") {
 		c.failf("a call begins with arguments %q and call_id %q", item["arguments"], item["call_id"])
 	}
+	if item["type"] == "code_interpreter_call" && (item["code"] != "" || item["container_id"] == "" || item["outputs"] != nil) {
+		c.failf("a call of the code interpreter begins as %v", item)
+	}
 	c.output = append(c.output, item)
 }
 
 // place returns the open item that the event is about, and the key of its part.
 func (c *client) place(m map[string]any) (map[string]any, string) {
 	i := int(m["output_index"].(float64))
-	if i != len(c.output)-1 || c.output[i]["id"] != m["item_id"] {
+	if i != len(c.output)-1 && c.hosted[m["item_id"].(string)] != "coded" && c.hosted[m["item_id"].(string)] != "running" || c.output[i]["id"] != m["item_id"] {
 		c.failf("output_index %d and item_id %v, but the open item is the last of %d", i, m["item_id"], len(c.output))
 	}
 	if s, ok := m["summary_index"]; ok {
@@ -106,7 +110,9 @@ func (c *client) inside(name string, m map[string]any) {
 		api.EventTextDelta: "message", api.EventTextDone: "message", api.EventReasoningDelta: "reasoning",
 		api.EventReasoningDone: "reasoning", api.EventSummaryPartAdded: "reasoning", api.EventSummaryPartDone: "reasoning",
 		api.EventSummaryDelta: "reasoning", api.EventSummaryDone: "reasoning", api.EventArgumentsDelta: "function_call",
-		api.EventArgumentsDone: "function_call", api.EventPartAdded: item["type"].(string), api.EventPartDone: item["type"].(string),
+		api.EventArgumentsDone: "function_call", api.EventCodeInProgress: "code_interpreter_call", api.EventCodeDelta: "code_interpreter_call",
+		api.EventCodeDone: "code_interpreter_call", api.EventCodeInterpreting: "code_interpreter_call",
+		api.EventCodeCompleted: "code_interpreter_call", api.EventPartAdded: item["type"].(string), api.EventPartDone: item["type"].(string),
 	}[name]
 	if kind != item["type"] {
 		c.failf("%s inside of a %v", name, item["type"])
@@ -123,6 +129,22 @@ func (c *client) inside(name string, m map[string]any) {
 		if m["arguments"] != item["arguments"] || m["name"] != item["name"] {
 			c.failf("arguments are %v, the deltas gave %v", m["arguments"], item["arguments"])
 		}
+	case api.EventCodeInProgress:
+		c.step(item, "", "begun")
+	case api.EventCodeDelta:
+		c.step(item, "begun", "begun")
+		if m["delta"] == "" {
+			c.failf("an empty delta")
+		}
+		item["code"] = item["code"].(string) + m["delta"].(string)
+	case api.EventCodeDone:
+		if c.step(item, "begun", "coded"); m["code"] != item["code"] {
+			c.failf("code is %v, the deltas gave %v", m["code"], item["code"])
+		}
+	case api.EventCodeInterpreting:
+		c.step(item, "coded", "running")
+	case api.EventCodeCompleted:
+		c.step(item, "running", "completed")
 	case api.EventTextDelta, api.EventReasoningDelta, api.EventSummaryDelta:
 		if !open || m["delta"] == "" {
 			c.failf("a delta that is empty or before its part")
@@ -148,12 +170,28 @@ func (c *client) inside(name string, m map[string]any) {
 	}
 }
 
+// step follows how far a call of a tool of the server is.
+func (c *client) step(item map[string]any, from, to string) {
+	id := item["id"].(string)
+	if c.hosted[id] != from {
+		c.failf("call %s is %q now, but was %q and not %q", id, to, c.hosted[id], from)
+	}
+	c.hosted[id] = to
+}
+
 func (c *client) itemDone(m map[string]any) {
 	item := m["item"].(map[string]any)
 	i := int(m["output_index"].(float64))
-	if i != len(c.output)-1 {
+	if id, _ := item["id"].(string); i != len(c.output)-1 && c.hosted[id] == "" {
 		c.failf("output_index %d, want %d", i, len(c.output)-1)
 		return
+	}
+	if item["type"] == "code_interpreter_call" {
+		was := map[string]string{"completed": api.Completed, "running": api.Failed, "coded": api.Incomplete}[c.hosted[item["id"].(string)]]
+		if was != item["status"] && item["status"] != api.Incomplete {
+			c.failf("a call that is %s is done as %v", c.hosted[item["id"].(string)], item["status"])
+		}
+		c.output[i]["outputs"] = item["outputs"]
 	}
 	// What is only known at the end is new; everything else must be what the events before said.
 	c.output[i]["status"] = item["status"]
@@ -163,7 +201,7 @@ func (c *client) itemDone(m map[string]any) {
 	if got, want := encode(c.t, item), encode(c.t, c.output[i]); got != want {
 		c.failf("the finished item differs from the stream:\n got %s\nwant %s", got, want)
 	}
-	if item["status"] != api.Completed && item["status"] != api.Incomplete {
+	if item["status"] != api.Completed && item["status"] != api.Incomplete && (item["status"] != api.Failed || item["type"] != "code_interpreter_call") {
 		c.failf("an item ends with status %v", item["status"])
 	}
 	// Every item that goes out can come back in.

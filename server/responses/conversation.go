@@ -55,9 +55,25 @@ func (c *conversation) add(item api.Item, tokens []int32, param string) *api.Err
 	case *api.ItemReference:
 		return api.BadRequest("item_not_found", param+".id", "Item with id '%s' not found.", i.ID)
 	default:
-		panic(fmt.Sprintf("item of type %T", item))
+		kind := hostedItem(item)
+		if kind == nil {
+			panic(fmt.Sprintf("item of type %T", item))
+		}
+		c.hosted(kind, item, tokens)
 	}
 	return nil
+}
+
+// hosted appends a call of a tool of ours and its result, which tokens are of both.
+func (c *conversation) hosted(kind *hostedKind, item api.Item, tokens []int32) {
+	m, result, ok := kind.history(item)
+	if !ok {
+		return
+	}
+	c.entries = append(c.entries, entry{m, tokens})
+	if tokens == nil {
+		c.entries = append(c.entries, entry{Message: toolMessage(m.Recipient, m.Channel, result)})
+	}
 }
 
 func (c *conversation) call(id, name, contentType, input string, tokens []int32) {

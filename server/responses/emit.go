@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"fmt"
 	"strings"
 
 	"chorale/server/api"
@@ -11,43 +10,26 @@ import (
 const phaseCommentary = "commentary"
 
 // An emitter turns what the model writes into numbered events, and grows the response from the same calls, so that the
-// stream and the final object cannot differ. Its verbs are open, text, close and finish, between begin and the end; an
-// item has its parts from the table below. One item is open at a time.
+// stream and the final object cannot differ. Its verbs are open, text, close and finish, between begin and the end. One item
+// is open at a time; one whose text has ended can be suspended until it is complete, while others follow.
 type emitter struct {
 	response *api.Response // grows; handed out by finish only
 	yield    func(api.Event) bool
 	gone     bool // the reader has stopped reading; the response still grows
 	sequence int
 
-	summarise bool     // reasoning gets a summary too
-	item      api.Item // the open one, as it was added; nil: none
-	content   strings.Builder
-	logprobs  []api.Logprob // of content
+	item     api.Item // the open one, as it was added; nil: none
+	streams  []stream // of it
+	content  strings.Builder
+	logprobs []api.Logprob // of content
 }
 
 // A stream is one way in which an item's text reaches the client: the events that begin it, carry a piece of it and end
 // it.
 type stream struct {
-	added func(place) api.Event // nil: the text is a member of the item, not a part
+	added func(place) api.Event // nil: nothing, the text is a member of the item and not a part
 	delta func(p place, text string, logprobs []api.Logprob) api.Event
 	done  func(p place, text string, logprobs []api.Logprob) []api.Event
-}
-
-// streams is the table of the parts that an item has and the events that they emit.
-func (e *emitter) streams() []stream {
-	switch e.item.(type) {
-	case *api.Message:
-		return []stream{outputText}
-	case *api.Reasoning:
-		if e.summarise {
-			return []stream{reasoningText, summaryText}
-		}
-		return []stream{reasoningText}
-	case *api.FunctionCall:
-		return []stream{arguments}
-	default:
-		panic(fmt.Sprintf("no streams for an item of type %T", e.item))
-	}
 }
 
 var outputText = stream{
@@ -135,12 +117,12 @@ func (e *emitter) begin() {
 	}
 }
 
-// open begins an item, which has no text yet, and its parts.
-func (e *emitter) open(item api.Item) {
-	e.item, e.logprobs = item, []api.Logprob{}
+// open begins an item, which has no text yet, and its streams.
+func (e *emitter) open(item api.Item, streams []stream) {
+	e.item, e.streams, e.logprobs = item, streams, []api.Logprob{}
 	e.content.Reset()
 	e.send(&api.ItemEvent{Head: e.head(api.EventItemAdded), OutputIndex: len(e.response.Output), Item: item})
-	for _, s := range e.streams() {
+	for _, s := range e.streams {
 		if s.added != nil {
 			e.send(s.added(e.place()))
 		}
@@ -151,24 +133,47 @@ func (e *emitter) open(item api.Item) {
 func (e *emitter) text(delta string, logprobs []api.Logprob) {
 	e.content.WriteString(delta)
 	e.logprobs = append(e.logprobs, logprobs...)
-	for _, s := range e.streams() {
+	for _, s := range e.streams {
 		e.send(s.delta(e.place(), delta, append([]api.Logprob{}, logprobs...)))
 	}
 }
 
-// close ends the open item. finished makes the complete item, which close returns, of the added one and its text.
-func (e *emitter) close(finished func(added api.Item, text string, logprobs []api.Logprob) api.Item) api.Item {
+// endText ends the streams of the open item and returns its text.
+func (e *emitter) endText() string {
 	text := e.content.String()
-	for _, s := range e.streams() {
+	for _, s := range e.streams {
 		for _, event := range s.done(e.place(), text, e.logprobs) {
 			e.send(event)
 		}
 	}
+	return text
+}
+
+// close ends the open item. finished makes the complete item, which close returns, of the added one and its text.
+func (e *emitter) close(finished func(added api.Item, text string, logprobs []api.Logprob) api.Item) api.Item {
+	text := e.endText()
 	item := finished(e.item, text, e.logprobs)
-	e.send(&api.ItemEvent{Head: e.head(api.EventItemDone), OutputIndex: len(e.response.Output), Item: item})
-	e.response.Output = append(e.response.Output, item)
-	e.item = nil
+	e.complete(e.suspend(), item)
 	return item
+}
+
+// suspend leaves the open item, whose text has ended, for complete.
+func (e *emitter) suspend() place {
+	p := e.place()
+	e.response.Output = append(e.response.Output, e.item)
+	e.item = nil
+	return p
+}
+
+// toolEvent sends an event about the tool that a suspended item is a call of.
+func (e *emitter) toolEvent(p place, name string) {
+	e.send(&api.ToolEvent{Head: e.head(name), Place: p.Place})
+}
+
+// complete ends a suspended item, of which done is the complete one.
+func (e *emitter) complete(p place, done api.Item) {
+	e.send(&api.ItemEvent{Head: e.head(api.EventItemDone), OutputIndex: p.OutputIndex, Item: done})
+	e.response.Output[p.OutputIndex] = done
 }
 
 // fail says why the response is about to fail.

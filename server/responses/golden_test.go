@@ -24,6 +24,8 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata wi
 //	request.json    what the client sends
 //	model           what the model writes, generations separated by a line "----"; control tokens as text, line breaks at
 //	                the end of a line count only if they are written \n
+//	results         what python answers, one text for each call, separated like the model's; \n is a line break. It may
+//	                begin with a word in brackets: [image] for a picture beside the text, [broken] for a tool that breaks
 //	prompt          what the model saw, control tokens as text, one message a line
 //	events          what happened
 //	outcome.json    the response, without the settings
@@ -74,7 +76,8 @@ func readArchive(t *testing.T, path string) (comment string, sections []section)
 func runGolden(t *testing.T, path string) {
 	comment, sections := readArchive(t, path)
 	m := &model{}
-	s := start(t, enginetest.Options{Script: m.script}, responses.Options{
+	py := &pythonFake{}
+	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py),
 		Random: counter(), Key: make([]byte, 32), Ungated: strings.Contains(comment, "options ungated")})
 	var out bytes.Buffer
 	out.WriteString(comment)
@@ -92,6 +95,11 @@ func runGolden(t *testing.T, path string) {
 				fmt.Fprintf(&out, "-- model --\n%s", s.text)
 				for _, text := range strings.Split(s.text, "----\n") {
 					texts = append(texts, strings.ReplaceAll(strings.ReplaceAll(text, "\n", ""), `\n`, "\n"))
+				}
+			case "results":
+				fmt.Fprintf(&out, "-- results --\n%s", s.text)
+				for _, text := range strings.Split(s.text, "----\n") {
+					py.answers = append(py.answers, strings.ReplaceAll(strings.ReplaceAll(text, "\n", ""), `\n`, "\n"))
 				}
 			case "response.json":
 				whole = true
@@ -182,7 +190,7 @@ func indented(t *testing.T, v any) string {
 
 var (
 	longID  = regexp.MustCompile(`_0{46}([0-9a-f]{2})`)
-	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call)_([0-9a-f]{2})"`)
+	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call|ci|cntr)_([0-9a-f]{2})"`)
 )
 
 func short(s string) string { return longID.ReplaceAllString(s, "_$1") }

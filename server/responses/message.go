@@ -16,31 +16,43 @@ type message struct {
 	written  int  // tokens that were sampled for it
 	repaired bool // it strays from the format
 
-	item    api.Item // as it is added; nil: it is for nobody outside
-	visible bool     // it is an answer or a preamble: stop strings and log-probabilities apply
+	item     api.Item // as it is added; nil: it is for nobody outside
+	streams  []stream // of the item
+	visible  bool     // it is an answer or a preamble: stop strings and log-probabilities apply
+	tool     *hosted  // it is a call of a tool of ours
+	function string   // of the tool
+	held     string   // input of the call that may turn out to be wrapped in something
+	flows    bool     // it is not: input goes out as it comes
 	// unattached are the log-probabilities of tokens whose text has not come out yet: the rest of a character, or what
 	// may become a stop string.
 	unattached []api.Logprob
 }
 
 // route says where a message goes: a recipient makes it a call, the channel says the rest, and what is on a channel that
-// does not exist is shown. Which function a name without its namespace means is clear enough.
+// does not exist is shown. Which function a name without its namespace means is clear enough, unless a tool of ours has it.
 func (r *Run) route(h *harmony.Header) {
 	m := &r.message
-	name := strings.TrimPrefix(h.Recipient, functionsPrefix)
+	name, prefixed := strings.CutPrefix(h.Recipient, functionsPrefix)
+	tool, function := r.plan.hostedBy(h.Recipient)
 	switch {
-	case slices.Contains(r.plan.callable, name):
+	case slices.Contains(r.plan.callable, name) && (prefixed || tool == nil):
 		m.item = &api.FunctionCall{ID: r.s.newID("fc"), CallID: r.s.newID("call"), Name: name, Status: api.InProgress}
+		m.streams = []stream{arguments}
+	case tool != nil && r.mayHost(tool):
+		m.tool, m.function = tool, function
+		m.item, m.streams = tool.item(r.ctx), []stream{tool.input}
 	case h.Recipient != "":
-		m.item = nil
 	case h.Channel == harmony.ChannelAnalysis:
 		m.item = &api.Reasoning{ID: r.s.newID("rs"), Status: api.InProgress, Summary: []api.Part{}}
+		if m.streams = []stream{reasoningText}; r.plan.summarise {
+			m.streams = append(m.streams, summaryText)
+		}
 	default:
 		item := &api.Message{ID: r.s.newID("msg"), Status: api.InProgress, Role: "assistant", Content: []api.Part{}}
 		if h.Channel == harmony.ChannelCommentary {
 			item.Phase = phaseCommentary
 		}
-		m.item, m.visible = item, true
+		m.item, m.visible, m.streams = item, true, []stream{outputText}
 	}
 }
 
@@ -55,8 +67,11 @@ func (r *Run) apply(d harmony.Delta, status string) {
 	}
 	if d.Text != "" {
 		text := d.Text
-		if r.message.visible {
+		switch {
+		case r.message.visible:
 			text, r.stopped = r.stops.Push(text)
+		case r.message.tool != nil:
+			text = r.message.hold(text)
 		}
 		r.show(text)
 	}
@@ -71,16 +86,36 @@ func (r *Run) show(text string) {
 		return
 	}
 	if r.out.item == nil {
-		r.out.open(r.message.item)
+		r.out.open(r.message.item, r.message.streams)
 	}
 	r.out.text(text, r.message.unattached)
 	r.message.unattached = nil
 }
 
+// hold returns the input of a call that can go out: nothing while it may be wrapped in something that is not for the tool.
+func (m *message) hold(text string) string {
+	if m.flows {
+		return text
+	}
+	m.held += text
+	beginning := strings.TrimSpace(m.held)
+	if beginning == "" || m.tool.wrapped != nil && m.tool.wrapped(beginning) {
+		return ""
+	}
+	m.flows = true
+	return m.held
+}
+
 // endMessage ends the message's item and keeps its tokens for the history.
 func (r *Run) endMessage(m *harmony.Message, status string) {
-	if r.message.visible {
+	switch {
+	case r.message.visible:
 		r.show(r.stops.Flush())
+	case r.message.tool != nil && !r.message.flows:
+		r.show(r.message.tool.unwrap(r.message.held))
+	}
+	if r.out.item == nil && status == api.Completed {
+		r.showEmpty()
 	}
 	switch r.message.item.(type) {
 	case *api.Reasoning:
@@ -88,33 +123,54 @@ func (r *Run) endMessage(m *harmony.Message, status string) {
 	case *api.FunctionCall:
 		r.called = true
 	}
-	if r.out.item == nil && status == api.Completed {
-		r.showEmpty()
-	}
 	switch {
-	case r.out.item != nil:
+	case r.out.item == nil && m.Recipient != "" && status == api.Completed:
+		r.tools.calls = append(r.tools.calls, call{message: *m})
+		r.s.countUnknownCall()
+		r.turn = append(r.turn, store.Message{Tokens: r.exactTokens(m)})
+	case r.out.item == nil:
+	case r.message.tool != nil:
+		r.endCall(m, status)
+	default:
 		item := r.out.close(func(added api.Item, text string, logprobs []api.Logprob) api.Item {
 			return r.finished(added, text, logprobs, status)
 		})
 		r.turn = append(r.turn, store.Message{Item: item, Tokens: r.exactTokens(m)})
-	case m.Recipient != "" && status == api.Completed:
-		r.unknown = append(r.unknown, *m)
-		r.s.countUnknownCall()
-		r.turn = append(r.turn, store.Message{Tokens: r.exactTokens(m)})
 	}
 	r.message = message{first: len(r.tokens)}
 }
 
+// endCall ends the input of a call of our tools, whose item stays until the call is answered, and lets the call wait for
+// that.
+func (r *Run) endCall(m *harmony.Message, status string) {
+	c := call{message: *m, tool: r.message.tool, function: r.message.function, item: r.out.item, turn: len(r.turn)}
+	c.input = r.out.endText()
+	c.place = r.out.suspend()
+	r.turn = append(r.turn, store.Message{Tokens: r.callTokens(&c)})
+	if status != api.Completed {
+		r.finish(&c, nil, nil)
+		return
+	}
+	r.tools.calls = append(r.tools.calls, c)
+	r.ended = r.ended || !r.out.response.ParallelToolCalls
+	if last := len(r.tokens) - 1; r.ended && (r.tokens[last] == r.s.end || slices.Contains(r.s.stops, r.tokens[last])) {
+		r.tokens[last] = r.s.call // the trained end; the engine has not computed this token yet
+	}
+}
+
 // showEmpty begins the item of a message without text, where that means something: a call without arguments, which
-// clients want to read as JSON, and an empty answer. Reasoning and preambles without text are nothing.
+// clients want to read as JSON, one without code, and an empty answer. Reasoning and preambles without text are nothing.
 func (r *Run) showEmpty() {
 	switch i := r.message.item.(type) {
 	case *api.FunctionCall:
 		r.show("{}")
+	case *api.Reasoning, nil:
 	case *api.Message:
 		if i.Phase == "" {
-			r.out.open(i)
+			r.out.open(i, r.message.streams)
 		}
+	default:
+		r.out.open(i, r.message.streams)
 	}
 }
 

@@ -155,6 +155,7 @@ func (p *plan) preamble(entries []entry) ([]harmony.Message, []entry) {
 		Effort:          p.effort,
 		Channels:        []string{harmony.ChannelAnalysis, harmony.ChannelCommentary, harmony.ChannelFinal},
 		ChannelRequired: true,
+		Tools:           p.namespaces(),
 	}}}}
 	var d harmony.Developer
 	if len(texts) > 0 {
@@ -170,6 +171,19 @@ func (p *plan) preamble(entries []entry) ([]harmony.Message, []entry) {
 	return messages, entries
 }
 
+// namespaces are the tools that the system message declares. Those that cannot be called for the moment are among them, so
+// that the prompt stays the same.
+func (p *plan) namespaces() map[string]harmony.Namespace {
+	if len(p.hosted) == 0 {
+		return nil
+	}
+	namespaces := map[string]harmony.Namespace{}
+	for _, h := range p.hosted {
+		namespaces[h.tool] = h.namespace
+	}
+	return namespaces
+}
+
 // gate limits the headers that the model can write to those that lead somewhere.
 func (p *plan) gate(vocab int) harmony.GateOptions {
 	o := harmony.GateOptions{Vocab: vocab, Must: p.must}
@@ -179,6 +193,11 @@ func (p *plan) gate(vocab int) harmony.GateOptions {
 			Channels:     []string{harmony.ChannelCommentary},
 			ContentTypes: []string{jsonArguments, "json", "code", ""},
 		})
+	}
+	for _, h := range p.hosted {
+		if h.callable {
+			o.Calls = append(o.Calls, h.calls...)
+		}
 	}
 	return o
 }

@@ -24,7 +24,9 @@ import (
 	"chorale/inference/engine"
 	"chorale/inference/harmony"
 	"chorale/server/api"
+	"chorale/server/containers"
 	"chorale/server/store"
+	"chorale/toolhost"
 )
 
 // ModelInfo describes the model that the engine runs.
@@ -53,6 +55,16 @@ type Options struct {
 
 	// Ungated lets the model write whatever it wants, to measure how well it keeps to the format by itself.
 	Ungated bool
+
+	// Tools are those that this server runs for the model; nil = none. Only the ones that a request asks for are shown to
+	// the model.
+	Tools        *toolhost.Set
+	ToolLimits   toolhost.Limits // of their calls
+	MaxToolCalls int             // of Tools in one response; 0 = 64
+	MaxToolTime  time.Duration   // for all of those together; 0 = 5 minutes
+	// Containers hold what the code of code interpreters leaves, for clients to name. It may be nil: then the state goes from
+	// response to response only.
+	Containers *containers.Service
 
 	MaxOutputTokens int           // of one response; 0 = as many as the context holds
 	MaxDuration     time.Duration // from Create to the last token; 0 = 10 minutes
@@ -97,9 +109,9 @@ func New(o Options) (*Service, error) {
 	if o.Engine == nil || o.Codec == nil || o.Store == nil || o.Logger == nil || o.Model.ID == "" {
 		return nil, errors.New("responses: Engine, Codec, Store, Logger and Model.ID are required")
 	}
-	if o.MaxOutputTokens < 0 || o.MaxDuration < 0 {
-		return nil, fmt.Errorf("responses: MaxOutputTokens is %d and MaxDuration %v, want no negative limits",
-			o.MaxOutputTokens, o.MaxDuration)
+	if o.MaxOutputTokens < 0 || o.MaxDuration < 0 || o.MaxToolCalls < 0 || o.MaxToolTime < 0 {
+		return nil, fmt.Errorf("responses: MaxOutputTokens is %d, MaxDuration %v, MaxToolCalls %d and MaxToolTime %v, want no negative limits",
+			o.MaxOutputTokens, o.MaxDuration, o.MaxToolCalls, o.MaxToolTime)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -109,6 +121,12 @@ func New(o Options) (*Service, error) {
 	}
 	if o.MaxDuration == 0 {
 		o.MaxDuration = 10 * time.Minute
+	}
+	if o.MaxToolCalls == 0 {
+		o.MaxToolCalls = 64
+	}
+	if o.MaxToolTime == 0 {
+		o.MaxToolTime = 5 * time.Minute
 	}
 	if o.Key == nil {
 		o.Key = make([]byte, 32)
@@ -159,11 +177,17 @@ func (s *Service) create(ctx context.Context, request *api.Request) (*Run, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{s: s, plan: p, tokens: prompt, stops: newStops(p.stop),
-		out: emitter{response: p.response, summarise: p.summarise}}
+	r := &Run{s: s, plan: p, tokens: prompt, stops: newStops(p.stop), out: emitter{response: p.response}}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	if err := s.enter(r); err != nil {
 		r.cancel(nil)
+		return nil, err
+	}
+	if err := p.acquire(r.ctx); err != nil {
+		if r.ctx.Err() != nil {
+			err = context.Cause(r.ctx)
+		}
+		s.leave(r)
 		return nil, err
 	}
 	if r.generation, err = s.start(r.ctx, p, prompt, 0); err != nil {
@@ -209,6 +233,8 @@ func (s *Service) publicError(err error) error {
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, errShutdown):
 		return &api.Error{Status: 503, Type: "server_error", Code: "server_shutting_down",
 			Message: "The server is shutting down."}
+	case errors.Is(err, context.Canceled): // by the client, who does not read this
+		return &api.Error{Status: 503, Type: "server_error", Code: "server_error", Message: "The request was given up."}
 	}
 	s.o.Logger.Error("request failed", "err", err)
 	return &api.Error{Status: 500, Type: "server_error", Code: "server_error",
@@ -286,6 +312,10 @@ func (s *Service) enter(r *Run) error {
 // leave counts the run out and stops whatever still runs for it.
 func (s *Service) leave(r *Run) {
 	r.cancel(nil)
+	if r.tools.session != nil {
+		r.tools.session.Close()
+	}
+	r.plan.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, r)

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,12 +17,8 @@ import (
 	"chorale/server/store"
 )
 
-const (
-	// maxUnknownRounds is how often in one response the model is told that a tool does not exist before its turn is over.
-	maxUnknownRounds = 2
-	// storeTimeout is how long a finished response waits for the disk, its client gone or not.
-	storeTimeout = 30 * time.Second
-)
+// storeTimeout is how long a finished response waits for the disk, its client gone or not.
+const storeTimeout = 30 * time.Second
 
 // Why a response is ended by the server.
 var (
@@ -41,11 +36,11 @@ type Run struct {
 	taken      atomic.Bool // by the reader of Events, or by the end of the context
 	generation *engine.Generation
 
-	tokens  []int32 // the sequence, prompt and all that followed: append only, never rendered again
-	turn    []store.Message
-	usage   api.Usage
-	unknown []harmony.Message // calls of this round to tools that do not exist
-	called  bool              // a function of the client was called
+	tokens []int32 // the sequence, prompt and all that followed: append only, never rendered again
+	turn   []store.Message
+	usage  api.Usage
+	tools  toolUse
+	called bool // a function of the client was called
 
 	out     emitter
 	parser  *harmony.Parser
@@ -77,9 +72,9 @@ func (r *Run) Events() iter.Seq[api.Event] {
 	}
 }
 
-// generate is the turn: it runs until the model is done, and on after each call that is answered here.
+// generate is the turn: it runs until the model is done, and on after each round of calls that are answered here.
 func (r *Run) generate() outcome {
-	for round := 0; ; round++ {
+	for {
 		r.parser = r.s.o.Codec.NewParser(harmony.ParserOptions{Role: harmony.RoleAssistant})
 		r.message = message{first: len(r.tokens) - len(r.s.assistantStart)}
 		r.ended = false
@@ -89,23 +84,39 @@ func (r *Run) generate() outcome {
 			}
 		}
 		o := r.settle(r.generation.End())
-		if o.status != api.Completed || len(r.unknown) == 0 || r.called || round == maxUnknownRounds {
+		if o.status != api.Completed || !r.answerable() {
 			return o
 		}
-		if err := r.answerUnknown(); err != nil {
-			return r.failure(err)
+		err := r.answer()
+		if err == nil && r.called { // the rest is for the client to answer
+			return o
 		}
-		if limit := r.plan.maxTokens; limit > 0 && r.usage.OutputTokens >= limit {
-			return outcome{status: api.Incomplete}
+		if err == nil {
+			err = r.resume()
 		}
-		var err error
-		var tooLong *engine.ContextError
-		if r.generation, err = r.s.start(r.ctx, r.plan, r.tokens, r.usage.OutputTokens); errors.As(err, &tooLong) {
-			return outcome{status: api.Incomplete}
-		} else if err != nil {
-			return r.failure(err)
+		if err != nil {
+			return r.interrupted(err)
 		}
 	}
+}
+
+// resume lets the model go on behind what was appended.
+func (r *Run) resume() (err error) {
+	if limit := r.plan.maxTokens; limit > 0 && r.usage.OutputTokens >= limit {
+		return errFull
+	}
+	r.generation, err = r.s.start(r.ctx, r.plan, r.tokens, r.usage.OutputTokens)
+	return err
+}
+
+// interrupted is the outcome of a turn that cannot go on between two generations.
+func (r *Run) interrupted(err error) outcome {
+	var tooLong *engine.ContextError
+	if errors.As(err, &tooLong) || errors.Is(err, errFull) {
+		return outcome{status: api.Incomplete}
+	}
+	r.ended, r.stopped = false, false // the turn of the model is not over
+	return r.outcome(err)
 }
 
 // push takes one sampled token.
@@ -175,33 +186,9 @@ func (r *Run) failure(err error) outcome {
 	return outcome{api.Failed, &api.ResponseError{Code: "server_error", Message: message}}
 }
 
-// answerUnknown appends an answer to each call of a tool that does not exist, which says so and which tools do, and the
-// beginning of the model's next message.
-func (r *Run) answerUnknown() error {
-	exist := "There are no tools."
-	if len(r.plan.callable) > 0 {
-		exist = "The tools are: " + functionsPrefix + strings.Join(r.plan.callable, ", "+functionsPrefix) + "."
-	}
-	for _, call := range r.unknown {
-		channel := call.Channel
-		if channel == "" {
-			channel = harmony.ChannelCommentary
-		}
-		answer := toolMessage(call.Recipient, channel, fmt.Sprintf("There is no tool %q. %s", call.Recipient, exist))
-		tokens, err := r.s.o.Codec.AppendMessage(nil, answer, false)
-		if err != nil {
-			return fmt.Errorf("render tool message: %w", err)
-		}
-		r.tokens = append(r.tokens, tokens...)
-		r.turn = append(r.turn, store.Message{Tokens: tokens})
-	}
-	r.unknown = nil
-	r.tokens = append(r.tokens, r.s.assistantStart...)
-	return nil
-}
-
 // conclude completes the response, stores it and sends the terminal event.
 func (r *Run) conclude(o outcome) {
+	r.abandon()
 	a := r.out.response
 	a.Status, a.Usage = o.status, &r.usage
 	switch o.status {
@@ -226,12 +213,14 @@ func (r *Run) conclude(o outcome) {
 	r.out.finish()
 }
 
+// store keeps what the tools leave behind, and the response if it is to be stored.
 func (r *Run) store() error {
-	if !r.out.response.Store {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
+	state, err := r.keep(ctx)
+	if err != nil || !r.out.response.Store {
+		return err
+	}
 	return r.s.o.Store.Put(ctx, &store.Record{
-		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID})
+		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID, State: state})
 }

@@ -29,10 +29,13 @@ type plan struct {
 	formatSection string // of the developer message
 	effort        harmony.Effort
 	began         time.Time
-	functions     []harmony.Function // that the model is shown
+	functions     []harmony.Function // of the client, that the model is shown
 	callable      []string           // names of those that it may call now
-	must          harmony.CallMode   // whether it must call one
+	hosted        []*hosted          // tools of ours
+	maxToolCalls  int                // of those
+	must          harmony.CallMode   // whether it must call something
 
+	include   []string
 	sampling  sample.Params
 	maxTokens int // to generate; 0 = up to the context
 	truncate  bool
@@ -46,14 +49,14 @@ type plan struct {
 func (s *Service) plan(ctx context.Context, r *api.Request) (*plan, error) {
 	p := &plan{input: r.Input, instructions: r.Instructions, stop: r.Stop,
 		began: s.o.Now(), truncate: r.Truncation == "auto", summarise: r.Reasoning.Summary != nil,
-		logprobs: slices.Contains(r.Include, "message.output_text.logprobs"),
-		sealed:   slices.Contains(r.Include, "reasoning.encrypted_content")}
+		include: r.Include}
+	p.logprobs, p.sealed = p.includes("message.output_text.logprobs"), p.includes("reasoning.encrypted_content")
 	if err := s.checkSupported(r); err != nil {
 		return nil, err
 	}
 	p.response = s.echo(r)
 	p.effort = p.readEffort(r.Reasoning.Effort)
-	for _, step := range []func(*api.Request) *api.Error{p.readTools, p.readToolChoice, p.readFormat, s.readSampling(p)} {
+	for _, step := range []func(*api.Request) *api.Error{s.readTools(p), p.readToolChoice, p.readFormat, s.readSampling(p)} {
 		if err := step(r); err != nil {
 			return nil, err
 		}
@@ -63,6 +66,8 @@ func (s *Service) plan(ctx context.Context, r *api.Request) (*plan, error) {
 	}
 	return p, s.prepareInput(ctx, p)
 }
+
+func (p *plan) includes(what string) bool { return slices.Contains(p.include, what) }
 
 func (s *Service) checkSupported(r *api.Request) *api.Error {
 	unsupported := func(param, advice string) *api.Error {
@@ -187,36 +192,55 @@ func (p *plan) readEffort(asked *string) harmony.Effort {
 	return harmony.EffortMedium
 }
 
-// readTools collects the functions; tools of other types are reported and have no effect.
-func (p *plan) readTools(r *api.Request) *api.Error {
-	seen := map[string]bool{}
-	for i, tool := range r.Tools {
-		param := fmt.Sprintf("tools[%d]", i)
-		t, ok := tool.(*api.FunctionTool)
-		if !ok {
-			p.warn(param, "Tools of type %q are not supported by this server; the model does not see this one.",
-				tool.(*api.RawTool).Type)
-			continue
+// readTools returns the step that collects the functions and the tools of ours; other tools are reported and have no effect.
+func (s *Service) readTools(p *plan) func(*api.Request) *api.Error {
+	return func(r *api.Request) *api.Error {
+		p.maxToolCalls = s.o.MaxToolCalls
+		if most := r.MaxToolCalls; most != nil {
+			p.maxToolCalls = int(min(int64(p.maxToolCalls), *most))
 		}
-		if seen[t.Name] {
-			return api.BadRequest("invalid_value", param+".name", "Invalid '%s.name': there is another function named '%s'.",
-				param, t.Name)
-		}
-		seen[t.Name] = true
-		if orDefault(t.Strict, false) {
-			p.warn(param+".strict", "The model sees the schema, but it is not enforced yet.")
-		}
-		f := harmony.Function{Name: t.Name, Description: orDefault(t.Description, "")}
-		if t.Parameters != nil {
-			var err error
-			if f.Parameters, err = harmony.NormalizeSchema(t.Parameters); err != nil {
-				return api.BadRequest("invalid_function_parameters", param+".parameters",
-					"Invalid schema for function '%s': %v.", t.Name, err)
+		for i, tool := range r.Tools {
+			param := fmt.Sprintf("tools[%d]", i)
+			if f, ok := tool.(*api.FunctionTool); ok {
+				if err := p.readFunction(f, param); err != nil {
+					return err
+				}
+				continue
+			}
+			h, err := s.readHosted(p, tool, param)
+			switch {
+			case err != nil:
+				return err
+			case h == nil:
+				p.warn(param, "Tools of type %q are not supported by this server; the model does not see this one.", api.ToolKind(tool))
+			case slices.ContainsFunc(p.hosted, func(other *hosted) bool { return other.tool == h.tool }):
+				return api.BadRequest("invalid_value", param, "Invalid '%s': there is another tool of type '%s'.", param, h.kind)
+			default:
+				p.hosted = append(p.hosted, h)
 			}
 		}
-		p.functions = append(p.functions, f)
-		p.callable = append(p.callable, t.Name)
+		return nil
 	}
+}
+
+func (p *plan) readFunction(t *api.FunctionTool, param string) *api.Error {
+	if slices.Contains(p.callable, t.Name) {
+		return api.BadRequest("invalid_value", param+".name", "Invalid '%s.name': there is another function named '%s'.",
+			param, t.Name)
+	}
+	if orDefault(t.Strict, false) {
+		p.warn(param+".strict", "The model sees the schema, but it is not enforced yet.")
+	}
+	f := harmony.Function{Name: t.Name, Description: orDefault(t.Description, "")}
+	if t.Parameters != nil {
+		var err error
+		if f.Parameters, err = harmony.NormalizeSchema(t.Parameters); err != nil {
+			return api.BadRequest("invalid_function_parameters", param+".parameters",
+				"Invalid schema for function '%s': %v.", t.Name, err)
+		}
+	}
+	p.functions = append(p.functions, f)
+	p.callable = append(p.callable, t.Name)
 	return nil
 }
 
@@ -240,12 +264,15 @@ func (p *plan) readFormat(r *api.Request) *api.Error {
 	return nil
 }
 
-// readToolChoice narrows down what may be called. "none" hides the functions, since a model that sees them wants them;
+// readToolChoice narrows down what may be called. "none" hides the tools, since a model that sees them wants them;
 // allowed_tools leaves the prompt as it is, which is its purpose.
 func (p *plan) readToolChoice(r *api.Request) *api.Error {
 	c := r.ToolChoice
 	missing := func(name string) *api.Error {
 		return api.BadRequest("invalid_value", "tool_choice", "Tool choice '%s' not found in 'tools' parameter.", name)
+	}
+	isHosted := func(kind string) bool {
+		return slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.kind == kind })
 	}
 	switch c.Type {
 	case "":
@@ -254,23 +281,34 @@ func (p *plan) readToolChoice(r *api.Request) *api.Error {
 			return missing(c.Name)
 		}
 		p.callable = []string{c.Name}
+		p.narrowHosted(nobody)
 	case "allowed_tools":
 		for _, name := range c.Allowed {
 			if !slices.Contains(p.callable, name) {
 				return missing(name)
 			}
 		}
+		for _, kind := range c.AllowedTypes {
+			if i := slices.IndexFunc(r.Tools, func(t api.Tool) bool { return api.ToolKind(t) == kind }); i < 0 {
+				return missing(kind)
+			}
+		}
 		p.callable = c.Allowed
+		p.narrowHosted(func(h *hosted) bool { return slices.Contains(c.AllowedTypes, h.kind) })
 	default:
-		return api.BadRequest("invalid_value", "tool_choice.type",
-			"Invalid value for 'tool_choice.type': '%s'. Supported values are: 'function', 'allowed_tools'.", c.Type)
+		if !isHosted(c.Type) {
+			return api.BadRequest("invalid_value", "tool_choice.type", "Invalid value for 'tool_choice.type': '%s'. Supported values "+
+				"are: 'function', 'allowed_tools', and the types of those tools in 'tools' that this server runs.", c.Type)
+		}
+		p.callable = nil
+		p.narrowHosted(func(h *hosted) bool { return h.kind == c.Type })
 	}
 	switch c.Mode {
 	case "none":
-		p.functions, p.callable, p.must = nil, nil, harmony.MustNotCall
+		p.functions, p.callable, p.hosted, p.must = nil, nil, nil, harmony.MustNotCall
 	case "required":
-		if len(p.callable) == 0 {
-			return api.BadRequest("invalid_value", "tool_choice", "Tool choice 'required' needs a function in 'tools'.")
+		if len(p.callable) == 0 && !p.narrowHosted(everybody) {
+			return api.BadRequest("invalid_value", "tool_choice", "Tool choice 'required' needs a tool in 'tools' that this server can call.")
 		}
 		p.must = harmony.MustCall
 	}
@@ -338,7 +376,8 @@ func (s *Service) loadHistory(ctx context.Context, p *plan, id string) error {
 	return nil
 }
 
-// prepareInput gives every input item an id and puts stored items in the place of references.
+// prepareInput gives every input item an id and puts stored items in the place of references, and stored results into
+// calls of our tools that came without.
 func (s *Service) prepareInput(ctx context.Context, p *plan) error {
 	for i, item := range p.input {
 		if reference, ok := item.(*api.ItemReference); ok {
@@ -353,8 +392,33 @@ func (s *Service) prepareInput(ctx context.Context, p *plan) error {
 			}
 			p.input[i] = m.Item
 		}
+		if kind := hostedItem(p.input[i]); kind != nil {
+			if err := s.recall(ctx, kind, p.input[i]); err != nil {
+				return err
+			}
+		}
 		if api.ID(p.input[i]) == "" {
 			api.SetID(p.input[i], s.newID(idPrefix(p.input[i])))
+		}
+	}
+	return nil
+}
+
+// recall gives a call of a tool of ours its result back, if this server has it: clients get items without their outputs,
+// unless they ask for them, and send them back like that.
+func (s *Service) recall(ctx context.Context, kind *hostedKind, item api.Item) error {
+	m, tokenizer, err := s.o.Store.Item(ctx, api.ID(item))
+	var missing *store.NotFoundError
+	if errors.As(err, &missing) || err == nil && (tokenizer != s.o.Model.ID || m.Tokens == nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parser := s.o.Codec.NewParser(harmony.ParserOptions{})
+	for _, token := range m.Tokens {
+		if d, _ := parser.Push(token); d.Close != nil && d.Close.Role == harmony.RoleTool {
+			kind.recall(item, m.Item, string(d.Close.Content[0].(harmony.Text)))
 		}
 	}
 	return nil
@@ -375,6 +439,8 @@ func idPrefix(item api.Item) string {
 		return "ctc"
 	case *api.CustomToolCallOutput:
 		return "ctco"
+	case *api.CodeInterpreterCall:
+		return "ci"
 	default:
 		return "item"
 	}

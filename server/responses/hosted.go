@@ -1,0 +1,135 @@
+package responses
+
+import (
+	"context"
+	"slices"
+
+	"chorale/inference/harmony"
+	"chorale/server/api"
+	"chorale/server/store"
+	"chorale/toolhost"
+)
+
+// A hosted is a tool that this server runs, as one response has it. All that is particular about a kind of tool is in its
+// present_<tool>.go, which fills one in; the loop knows nothing else of it.
+type hosted struct {
+	kind     string // type of the request's tool
+	tool     string // name in the toolhost.Set
+	callable bool   // it may be called now
+
+	// To the model: how it is declared in the system message, what may be written to it, and what else is read as a call
+	// of it. function is "" for a tool without functions.
+	namespace harmony.Namespace
+	calls     []harmony.Call
+	accepts   func(recipient string) (function string, ok bool)
+
+	// Input that begins as wrapped says is held back until it is complete, and is what unwrap makes of it.
+	wrapped func(beginning string) bool
+	unwrap  func(text string) string
+
+	// To the client: the item of a call as it is added, the events of its input, the types of the events before the tool
+	// runs and after it has answered, and the item as it is done. Without an outcome the call was not made.
+	item               func(ctx context.Context) api.Item
+	input              stream
+	running, completed string
+	finished           func(added api.Item, input string, o *toolhost.Outcome) api.Item
+
+	// What outlives a response. All may be nil: acquire is called before anything is generated, its error is the client's;
+	// load at the first call; keep at the end of a response that has called the tool, with nil if the state was lost;
+	// release in any case.
+	acquire func(ctx context.Context) error
+	load    func(ctx context.Context) (*toolhost.State, error)
+	keep    func(ctx context.Context, s *toolhost.State) (*store.State, error)
+	release func()
+}
+
+// A hostedKind is a kind of tool that this server runs.
+type hostedKind struct {
+	tool string // type of the request's tool
+	item string // type of the items of its calls
+	// read makes the tool of a request. Without any, the tool is not there on this server.
+	read func(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error)
+	// history is what an item of a call was to the model: the call and the text of its result.
+	history func(item api.Item) (call harmony.Message, result string, ok bool)
+	// recall puts the result into an item that came without it. stored is the item as it was written.
+	recall func(sent, stored api.Item, result string)
+}
+
+// hostedKinds is the table of the tools that this server runs.
+var hostedKinds = []hostedKind{pythonKind}
+
+// readHosted makes the hosted tool of a request's tool at param, nil if it is not there.
+func (s *Service) readHosted(p *plan, t api.Tool, param string) (*hosted, *api.Error) {
+	i := slices.IndexFunc(hostedKinds, func(k hostedKind) bool { return k.tool == api.ToolKind(t) })
+	if i < 0 || s.o.Tools == nil {
+		return nil, nil
+	}
+	h, err := hostedKinds[i].read(s, p, t, param)
+	if h != nil {
+		h.kind, h.callable = hostedKinds[i].tool, true
+	}
+	return h, err
+}
+
+// hostedItem returns the kind of tool that the item is a call of, nil if it is none.
+func hostedItem(item api.Item) *hostedKind {
+	i := slices.IndexFunc(hostedKinds, func(k hostedKind) bool { return k.item == api.Kind(item) })
+	if i < 0 {
+		return nil
+	}
+	return &hostedKinds[i]
+}
+
+// hostedBy returns the hosted tool and its function to which a message with the recipient is a call.
+func (p *plan) hostedBy(recipient string) (h *hosted, function string) {
+	for _, h := range p.hosted {
+		if function, ok := h.accepts(recipient); ok {
+			return h, function
+		}
+	}
+	return nil, ""
+}
+
+// everybody and nobody are for narrowHosted.
+func everybody(*hosted) bool { return true }
+func nobody(*hosted) bool    { return false }
+
+// narrowHosted leaves only the hosted tools callable that keep says. It reports whether there are any.
+func (p *plan) narrowHosted(keep func(*hosted) bool) (any bool) {
+	for _, h := range p.hosted {
+		h.callable = h.callable && keep(h)
+		any = any || h.callable
+	}
+	return any
+}
+
+// acquire takes what the tools need for themselves while the response runs, and release gives it back.
+func (p *plan) acquire(ctx context.Context) error {
+	for _, h := range p.hosted {
+		if h.acquire == nil {
+			continue
+		}
+		if err := h.acquire(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) release() {
+	for _, h := range p.hosted {
+		if h.release != nil {
+			h.release()
+		}
+	}
+}
+
+// load is the toolhost.SessionOptions.Load of the response.
+func (p *plan) load(ctx context.Context, tool string) (*toolhost.State, error) {
+	for _, h := range p.hosted {
+		if h.tool == tool && h.load != nil {
+			return h.load(ctx)
+		}
+	}
+	return nil, nil
+}
