@@ -46,7 +46,8 @@ var layering = map[string][]edge{
 		{"inference/checkpoint", "the embedded model is an ordinary checkpoint"},
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
-	"server/store": {{"server/api", "what it stores"}},
+	"server/store":   {{"server/api", "what it stores"}},
+	"sandbox/python": nil, // the interpreter's files
 
 	// 3
 	"server/containers": {
@@ -83,6 +84,7 @@ var thirdParty = map[string][]string{
 	"github.com/urfave/cli/v3":            {"server"},
 	"go.yaml.in/yaml/v4":                  {"server"},
 	"github.com/tetratelabs/wazero":       {"sandbox"},
+	"github.com/klauspost/compress":       {"sandbox/python"},
 	"github.com/chromedp/chromedp":        {"toolhost/browser"},
 	"github.com/mark3labs/mcp-go":         {"toolhost/mcp", "server/httpd"},
 }
@@ -91,7 +93,7 @@ var thirdParty = map[string][]string{
 // An entry that ends in a slash stands for the packages below it.
 var tools = []string{
 	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/gptoss/gptosstest/",
-	"inference/engine/enginetest", "inference/checkpoint/checkpointtest",
+	"inference/engine/enginetest", "inference/checkpoint/checkpointtest", "sandbox/python/build/instrument",
 }
 
 func isTool(path string) bool {
