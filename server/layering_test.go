@@ -68,10 +68,12 @@ var layering = map[string][]edge{
 	"server/httpd": {
 		{"server/api", "decodes and encodes it"},
 		{"server/responses", "runs it"},
+		{"server/containers", "keeps files"},
 	},
 	"server/metrics": {
 		{"inference/engine", "snapshot of counters"},
 		{"server/responses", "snapshot of counters"},
+		{"server/containers", "snapshot of counters"},
 		{"server/httpd", "snapshot of counters"},
 	},
 }

@@ -13,6 +13,7 @@ import (
 	"chorale/inference/engine"
 	"chorale/inference/gptoss/cpu"
 	"chorale/inference/harmony"
+	"chorale/server/containers"
 	"chorale/server/httpd"
 	"chorale/server/metrics"
 	"chorale/server/responses"
@@ -109,6 +110,10 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, db.Close)
+	kept, err := containers.New(ctx, containers.Options{Store: db, Logger: o.log})
+	if err != nil {
+		return err
+	}
 	service, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: o.log, Key: o.sealKey, MaxOutputTokens: o.maxOutputTokens,
 		Model: responses.ModelInfo{ID: s.model.id, MaxContext: e.MaxContext(), Vocab: runner.KV().Vocab, Demo: s.model.demo},
@@ -117,10 +122,10 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return service.Close(context.WithoutCancel(ctx)) })
-	o.http.Responses, o.http.Logger = service, o.log
+	o.http.Responses, o.http.Containers, o.http.Logger = service, kept, o.log
 	// The page shows the server's own counters too, so it is built around a server that does not exist yet.
 	o.http.Metrics = metrics.New(metrics.Sources{
-		Engine: e.Stats, Responses: service.Stats, HTTP: func() httpd.Stats { return s.server.Stats() },
+		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, HTTP: func() httpd.Stats { return s.server.Stats() },
 		Version: buildVersion(), Model: s.model.id,
 	})
 	s.server, err = httpd.New(o.http)

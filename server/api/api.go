@@ -1,4 +1,4 @@
-// Package api is the wire format of /v1/responses: requests, responses, items, tools and events.
+// Package api is the wire format of /v1/responses and /v1/containers: requests, responses, items, tools, events, files.
 //
 // It owns the Go type of every variant, the strict reading of JSON that others wrote and the writing of JSON that
 // OpenAI's and Open Responses' clients accept. It knows no model, no HTTP and no storage, and it applies no defaults:
@@ -56,9 +56,9 @@ func BadRequest(code, param, format string, args ...any) *Error {
 	}
 }
 
-// A Page selects a part of a list of items.
+// A Page selects a part of a list.
 type Page struct {
-	After string // id of the item after which the page starts; "" = at the beginning
+	After string // id of the entry after which the page starts; "" = at the beginning
 	Limit int    // 1..100; 0 = 20
 	Order string // "asc" or "desc"; "" = "desc", OpenAI's default
 }
@@ -72,10 +72,10 @@ type ItemList struct {
 	HasMore bool    `json:"has_more"`
 }
 
-// A Deletion confirms that a response was deleted.
+// A Deletion confirms that something was deleted.
 type Deletion struct {
 	ID      string `json:"id"`
-	Object  string `json:"object"` // always "response"
+	Object  string `json:"object"` // "response", "container.deleted" or "container.file.deleted", as OpenAI has them
 	Deleted bool   `json:"deleted"`
 }
 

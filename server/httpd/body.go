@@ -34,8 +34,7 @@ func (s *Server) readBody(c echo.Context) ([]byte, error) {
 }
 
 // readLimited stops one byte after the limit, so that neither a long body nor a small gzip bomb becomes a large
-// allocation. What is left of a long body is read and dropped, within reason: a client that is still sending would see a
-// reset connection instead of the answer.
+// allocation.
 func (s *Server) readLimited(r *http.Request) ([]byte, error) {
 	body, err := decompress(r.Body, r.Header.Get(echo.HeaderContentEncoding))
 	if err != nil {
@@ -43,11 +42,15 @@ func (s *Server) readLimited(r *http.Request) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(body, s.o.MaxBodyBytes+1))
 	if err == nil && int64(len(data)) > s.o.MaxBodyBytes {
-		_, _ = io.CopyN(io.Discard, r.Body, 4*s.o.MaxBodyBytes)
+		drop(r.Body, s.o.MaxBodyBytes)
 		return nil, errTooLarge
 	}
 	return data, err
 }
+
+// drop reads what is left of a body above the limit, within reason: a client that is still sending would see a reset
+// connection instead of the answer.
+func drop(body io.Reader, limit int64) { _, _ = io.CopyN(io.Discard, body, 4*limit) }
 
 var errTooLarge = errors.New("request body too large")
 

@@ -1,8 +1,8 @@
-// Package httpd is the HTTP face of the Responses API.
+// Package httpd is the HTTP face of the Responses and Containers APIs.
 //
 // It owns routes, authentication, limits, request bodies, server-sent events, the shape of error bodies, request ids, the
 // access log and the life of connections from listening to draining. It does not know harmony, tokens or storage: it
-// decodes a request, hands it to responses.Service and encodes what comes back. A response has one path: streaming
+// decodes a request, hands it to a service and encodes what comes back. A response has one path: streaming
 // forwards every event, a JSON answer is the last event's response.
 //
 // A Server is safe for concurrent use. echo is used for routing only, and none of its types is exported.
@@ -21,14 +21,16 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"chorale/server/containers"
 	"chorale/server/responses"
 )
 
 // Options configure a Server. The zero value of a field means the default that its comment names.
 type Options struct {
-	Responses *responses.Service // required
-	Metrics   http.Handler       // answers GET /metrics; nil: there is no such route
-	Logger    *slog.Logger       // nil: nothing is logged
+	Responses  *responses.Service  // required
+	Containers *containers.Service // answers /containers; nil: there are no such routes
+	Metrics    http.Handler        // answers GET /metrics; nil: there is no such route
+	Logger     *slog.Logger        // nil: nothing is logged
 
 	APIKeys      []string // accepted bearer tokens; none: every request is accepted
 	AllowOrigins []string // origins that browsers may call from; "*" is all; none: no CORS headers
@@ -100,6 +102,9 @@ func (s *Server) route() {
 		g.POST("/responses/:id/cancel", s.cancelResponse)
 		g.GET("/models", s.listModels)
 		g.GET("/models/*", s.getModel) // not :id, for names like openai/gpt-oss-20b
+		if s.o.Containers != nil {
+			s.routeContainers(g)
+		}
 	}
 }
 

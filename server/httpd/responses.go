@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -81,16 +80,9 @@ func (s *Server) deleteResponse(c echo.Context) error {
 }
 
 func (s *Server) listInputItems(c echo.Context) error {
-	page := api.Page{After: c.QueryParam("after"), Order: c.QueryParam("order")}
-	if page.Order != "" && page.Order != "asc" && page.Order != "desc" {
-		return api.BadRequest("invalid_value", "order", "Invalid value for 'order': %q. Supported values are: 'asc' and 'desc'.", page.Order)
-	}
-	if limit := c.QueryParam("limit"); limit != "" {
-		n, err := strconv.Atoi(limit)
-		if err != nil || n < 1 || n > 100 {
-			return api.BadRequest("invalid_value", "limit", "Invalid value for 'limit': %q. Expected an integer from 1 to 100.", limit)
-		}
-		page.Limit = n
+	page, err := readPage(c)
+	if err != nil {
+		return err
 	}
 	list, err := s.o.Responses.InputItems(c.Request().Context(), c.Param("id"), page)
 	if err != nil {

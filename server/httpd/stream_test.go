@@ -42,7 +42,7 @@ type settings struct {
 
 const shortAnswer = "<|channel|>analysis<|message|>Let me greet.<|end|><|start|>assistant<|channel|>final<|message|>Hi!<|return|>"
 
-func newBackend(t *testing.T, o settings) *backend {
+func newBackend(t testing.TB, o settings) *backend {
 	t.Helper()
 	table, err := tokenizer.O200kHarmony()
 	check(t, err)
@@ -72,7 +72,7 @@ func newBackend(t *testing.T, o settings) *backend {
 	return &backend{s, e}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -18,17 +18,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"chorale/inference/engine"
+	"chorale/server/containers"
 	"chorale/server/httpd"
 	"chorale/server/responses"
 )
 
 // Sources are the components on the page. All are required, and called for every visit, at the same time if need be.
 type Sources struct {
-	Engine    func() engine.Stats
-	Responses func() responses.Stats
-	HTTP      func() httpd.Stats
-	Version   string // of the build
-	Model     string // id of the served model
+	Engine     func() engine.Stats
+	Responses  func() responses.Stats
+	Containers func() containers.Stats
+	HTTP       func() httpd.Stats
+	Version    string // of the build
+	Model      string // id of the served model
 }
 
 // New returns the handler of the page.
@@ -50,6 +52,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	p.gauge("build_info", "Always 1; the labels say what runs.", 1, "version", c.s.Version, "model", c.s.Model)
 	p.engine(c.s.Engine())
 	p.responses(c.s.Responses())
+	p.containers(c.s.Containers())
 	p.http(c.s.HTTP())
 }
 
@@ -96,6 +99,20 @@ func (p page) responses(s responses.Stats) {
 	for rule, n := range s.Repairs {
 		p.counter("responses_repairs_total", "Malformed model output by the rule that repaired it.", n, "rule", rule)
 	}
+}
+
+func (p page) containers(s containers.Stats) {
+	p.gauge("containers", "Containers that have not expired.", s.Containers)
+	p.gauge("containers_bytes", "Bytes that containers hold, equal files counted once.", int(s.Bytes))
+	const leases = "Containers that a response uses (held), and responses that wait for one (waiting)."
+	p.gauge("containers_leases", leases, s.Leased, "state", "held")
+	p.gauge("containers_leases", leases, s.Waiting, "state", "waiting")
+	const created = "Containers made, by clients and for one response (auto)."
+	p.counter("containers_created_total", created, s.Created, "for", "client")
+	p.counter("containers_created_total", created, s.Auto, "for", "auto")
+	p.counter("containers_uploads_total", "Files that clients have uploaded.", s.Uploads)
+	p.counter("containers_saves_total", "States that responses have saved in containers.", s.Saves)
+	p.counter("containers_refused_total", "Requests that a limit of the containers has refused.", s.Refused)
 }
 
 func (p page) http(s httpd.Stats) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chorale/inference/engine"
+	"chorale/server/containers"
 	"chorale/server/httpd"
 	"chorale/server/metrics"
 	"chorale/server/responses"
@@ -46,16 +47,18 @@ func TestEveryCounterIsOnThePage(t *testing.T) {
 	t.Parallel()
 	var e engine.Stats
 	var r responses.Stats
+	var k containers.Stats
 	next := int64(1001)
 	fill(reflect.ValueOf(&e).Elem(), &next)
 	fill(reflect.ValueOf(&r).Elem(), &next)
+	fill(reflect.ValueOf(&k).Elem(), &next)
 	last := next
 	e.StepTime, e.QueueTime = 77777*time.Second, 88888*time.Second
 	e.Groups = []engine.GroupStats{{Used: 30001, Cached: 30002, Total: 90006}}
 	r.Repairs = map[string]uint64{"missing_start": 40001}
 	h := httpd.Stats{InFlight: 50001, Routes: []httpd.RouteStats{{Route: "/v1/responses", Status: 200, Requests: 50002, Duration: 50003 * time.Second}}}
 	page := get(t, metrics.Sources{Engine: func() engine.Stats { return e }, Responses: func() responses.Stats { return r },
-		HTTP: func() httpd.Stats { return h }, Version: "v1", Model: "m"})
+		Containers: func() containers.Stats { return k }, HTTP: func() httpd.Stats { return h }, Version: "v1", Model: "m"})
 	want := []string{
 		`chorale_build_info{model="m",version="v1"} 1`,
 		`chorale_engine_step_seconds_sum 77777`, `chorale_engine_queue_seconds_sum 88888`,
