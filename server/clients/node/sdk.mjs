@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
 const [modules, baseURL, model] = process.argv.slice(2);
-const { default: OpenAI } = createRequire(modules + '/')('openai');
+const { default: OpenAI, toFile } = createRequire(modules + '/')('openai');
 const client = new OpenAI({ baseURL, apiKey: 'unused', maxRetries: 0, timeout: 60_000 });
 
 const weather = {
@@ -133,6 +133,46 @@ const checks = {
     const stream = client.responses.stream({ model, input: 'Hello!', temperature: 0 });
     stream.on('response.created', () => stream.abort());
     await assert.rejects(stream.finalResponse(), OpenAI.APIUserAbortError);
+  },
+
+  async containers() {
+    const c = await client.containers.create({ name: 'node', expires_after: { anchor: 'last_active_at', minutes: 5 }, memory_limit: '1g' });
+    assert.equal(c.status, 'running');
+    assert.equal(c.expires_after.minutes, 5);
+    assert.equal((await client.containers.retrieve(c.id)).name, 'node');
+    const found = [];
+    for await (const other of client.containers.list({ name: 'node', limit: 1 })) found.push(other.id);
+    assert.ok(found.includes(c.id));
+    await client.containers.delete(c.id);
+    await assert.rejects(client.containers.retrieve(c.id), OpenAI.NotFoundError);
+    await assert.rejects(client.containers.create({ name: 'node', file_ids: ['file-1'] }), OpenAI.BadRequestError);
+  },
+
+  async container_files() {
+    const c = await client.containers.create({ name: 'node' });
+    const content = Buffer.alloc(300_000, 'Chorale');
+    const files = [];
+    for (const name of ['a.csv', 'größe.csv']) files.push(await client.containers.files.create(c.id, { file: await toFile(content, name) }));
+    assert.deepEqual(files.map((f) => [f.path, f.bytes, f.source]), [['/mnt/data/a.csv', 300_000, 'user'], ['/mnt/data/größe.csv', 300_000, 'user']]);
+    const listed = [];
+    for await (const f of client.containers.files.list(c.id, { order: 'asc', limit: 1 })) listed.push(f);
+    assert.deepEqual(listed, files);
+    assert.deepEqual(await client.containers.files.retrieve(files[0].id, { container_id: c.id }), files[0]);
+    const got = await client.containers.files.content.retrieve(files[0].id, { container_id: c.id });
+    assert.ok(Buffer.from(await got.arrayBuffer()).equals(content));
+    await client.containers.files.delete(files[0].id, { container_id: c.id });
+    await assert.rejects(client.containers.files.content.retrieve(files[0].id, { container_id: c.id }), OpenAI.NotFoundError);
+    await assert.rejects(client.containers.files.create(c.id, { file_id: 'file-1' }), (e) => {
+      assert.ok(e instanceof OpenAI.BadRequestError, String(e));
+      assert.equal(e.param, 'file_id');
+      return true;
+    });
+    await assert.rejects(client.containers.files.create(c.id, { file: await toFile(Buffer.alloc((32 << 20) + 1), 'large') }), (e) => {
+      assert.equal(e.status, 413);
+      assert.equal(e.code, 'file_too_large');
+      return true;
+    });
+    await client.containers.delete(c.id);
   },
 
   async models() {

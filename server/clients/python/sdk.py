@@ -187,6 +187,50 @@ def errors():
     assert e.param == "temperature"
 
 
+def containers():
+    c = client.containers.create(name="sdk", expires_after={"anchor": "last_active_at", "minutes": 5}, memory_limit="4g",
+                                 network_policy={"type": "disabled"})
+    assert c.status == "running" and c.expires_after.minutes == 5 and c.memory_limit == "4g", c
+    assert c.object == "container" and c.network_policy.type == "disabled", c
+    assert client.containers.retrieve(c.id).name == "sdk"
+    assert c.id in [found.id for found in client.containers.list(name="sdk", limit=1)]
+    assert client.containers.delete(c.id) is None
+    fails(openai.NotFoundError, lambda: client.containers.retrieve(c.id))
+
+
+def container_files():
+    c = client.containers.create(name="sdk")
+    content = bytes(range(256)) * 1024
+    files = [client.containers.files.create(c.id, file=(name, content, "application/x-mine")) for name in ("a.bin", "größe.bin")]
+    assert [f.path for f in files] == ["/mnt/data/a.bin", "/mnt/data/größe.bin"], files
+    assert {(f.bytes, f.source, f.container_id, f.object) for f in files} == {(len(content), "user", c.id, "container.file")}, files
+    listed = client.containers.files.list(c.id, order="asc", limit=1)
+    assert [f.to_dict() for f in listed] == [f.to_dict() for f in files]
+    assert client.containers.files.retrieve(files[1].id, container_id=c.id).to_dict() == files[1].to_dict()
+    got = client.containers.files.content.retrieve(files[0].id, container_id=c.id)
+    assert got.read() == content and got.response.headers["content-type"] == "application/x-mine", got.response.headers
+    assert client.containers.files.delete(files[0].id, container_id=c.id) is None
+    assert [f.id for f in client.containers.files.list(c.id)] == [files[1].id]
+    unnamed = client.containers.files.create(c.id, file=b"bytes alone")
+    assert unnamed.bytes == 11, unnamed
+    client.containers.delete(c.id)
+
+
+def container_errors():
+    c = client.containers.create(name="sdk")
+    e = fails(openai.NotFoundError, lambda: client.containers.retrieve("cntr_none"))
+    assert e.code == "container_not_found", e.body
+    e = fails(openai.NotFoundError, lambda: client.containers.files.content.retrieve("cfile_none", container_id=c.id))
+    assert e.code == "container_file_not_found", e.body
+    e = fails(openai.BadRequestError, lambda: client.containers.files.create(c.id, file_id="file-1"))
+    assert e.param == "file_id" and "multipart" in e.message, e.body
+    e = fails(openai.BadRequestError, lambda: client.containers.create(name="sdk", memory_limit="64g"))
+    assert e.param == "memory_limit", e.body
+    e = fails(openai.APIStatusError, lambda: client.containers.files.create(c.id, file=("large", bytes((32 << 20) + 1))))
+    assert e.status_code == 413 and e.code == "file_too_large", e.body
+    client.containers.delete(c.id)
+
+
 def asynchronous():
     async def ask(c):
         async with c.responses.stream(model=MODEL, input="Hello!", temperature=0) as stream:
@@ -213,7 +257,7 @@ CHECKS = [
     create_text, create_stream, stream_equals_create, stream_helper, stream_helper_function_call, parse,
     parse_pydantic_tool_by_force,
     function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
-    asynchronous,
+    containers, container_files, container_errors, asynchronous,
 ]
 
 for check in CHECKS:
