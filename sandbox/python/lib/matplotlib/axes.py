@@ -1,0 +1,3 @@
+"""Axes."""
+
+from plot.axes import Axes  # noqa: F401

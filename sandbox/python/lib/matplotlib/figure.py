@@ -1,0 +1,3 @@
+"""Figure."""
+
+from plot.figure import Figure  # noqa: F401

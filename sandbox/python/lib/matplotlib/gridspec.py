@@ -1,0 +1,3 @@
+"""GridSpec."""
+
+from plot.figure import GridSpec  # noqa: F401

@@ -1,0 +1,5 @@
+"""Looks by name."""
+
+from plot.pyplot import style
+
+use, context, available = style.use, style.context, style.available
