@@ -86,34 +86,32 @@ func (in *Instance) Delta(img *Image) (*Delta, error) {
 	if img.backing == nil {
 		return nil, fmt.Errorf("delta: %w", errImageClosed)
 	}
-	if in.linear != nil {
-		base := img.backing.data
-		in.linear.region.written(img.backing, d.size, func(from, to uint64) {
-			for at := from; at < to; at += deltaPageBytes {
-				d.compare(mem[at:at+deltaPageBytes], base[min(at, uint64(len(base))):], uint32(at/deltaPageBytes))
+	if in.linear == nil {
+		return d, nil
+	}
+	in.linear.region.written(img.backing, d.size, func(from, to uint64) {
+		for at := from; at < to; at += deltaPageBytes {
+			if !bytes.Equal(mem[at:at+deltaPageBytes], img.backing.page(at)) {
+				d.pages = append(d.pages, uint32(at/deltaPageBytes))
 			}
-		})
+		}
+	})
+	d.data = make([]byte, len(d.pages)*deltaPageBytes)
+	for i, p := range d.pages {
+		at := uint64(p) * deltaPageBytes
+		subtle.XORBytes(d.data[i*deltaPageBytes:], mem[at:at+deltaPageBytes], img.backing.page(at))
 	}
 	return d, nil
 }
 
-var zeroPage [deltaPageBytes]byte
+var zeroPage [deltaPageBytes]byte // never written
 
-// compare adds a page if it differs from the image, of which base is the rest from there on.
-func (d *Delta) compare(page, base []byte, number uint32) {
-	if len(base) < deltaPageBytes {
-		var rest [deltaPageBytes]byte
-		copy(rest[:], base)
-		base = rest[:]
+// page is what the image has at a page of deltas.
+func (b *backing) page(at uint64) []byte {
+	if at >= uint64(len(b.data)) {
+		return zeroPage[:]
 	}
-	base = base[:deltaPageBytes]
-	if bytes.Equal(page, base) {
-		return
-	}
-	d.pages = append(d.pages, number)
-	n := len(d.data)
-	d.data = append(d.data, zeroPage[:]...)
-	subtle.XORBytes(d.data[n:], page, base)
+	return b.data[at:][:deltaPageBytes]
 }
 
 // Apply brings an instance that was just forked from the image, or reset to it, to the state that the delta describes.
