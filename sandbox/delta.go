@@ -136,7 +136,7 @@ func (in *Instance) Apply(img *Image, d *Delta) error {
 	in.pristine = nil
 	if in.mem != nil {
 		if _, ok := in.mem.Grow(uint32((d.size - img.size) / pageBytes)); !ok {
-			return fmt.Errorf("apply delta: it needs %d bytes of memory, the limit is %d", d.size, in.linear.limit)
+			return fmt.Errorf("apply delta: it needs %d bytes of memory, which the limit of %d or the host forbids", d.size, in.linear.limit)
 		}
 	}
 	mem := in.memory()

@@ -148,7 +148,7 @@ func TestDeltaErrors(t *testing.T) {
 		{"used instance", "not in the state of the image", used, img},
 		{"written memory", "not in the state of the image", poked, img},
 		{"second time", "not in the state of the image", twice, img},
-		{"memory limit", "the limit is 1310720", small, img},
+		{"memory limit", "the limit of 1310720", small, img},
 		{"closed instance", "instance is closed", closed, img},
 	} {
 		if err := c.in.Apply(c.img, d); err == nil || !strings.Contains(err.Error(), c.want) {

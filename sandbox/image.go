@@ -14,14 +14,17 @@ import (
 type linearMemory struct {
 	region *region
 	limit  uint64
+	size   uint64
 	peak   uint64
+	grow   func(bytes int64) bool // asked before it grows, if not nil
 }
 
 // Reallocate implements the engine's interface; nil makes the guest's memory.grow fail.
 func (l *linearMemory) Reallocate(size uint64) []byte {
-	if size > l.limit {
+	if size > l.limit || size > l.size && l.grow != nil && !l.grow(int64(size-l.size)) {
 		return nil
 	}
+	l.size = size
 	l.peak = max(l.peak, size)
 	return l.region.slice(size)
 }
@@ -137,6 +140,19 @@ func (in *Instance) Reset(img *Image) error {
 	}
 	in.pristine = img
 	return nil
+}
+
+// Private is how many bytes of memory the instance has for itself: what it wrote since it was forked, not counting what it
+// shares with its image. Where the platform does not tell, it is the size of the memory.
+func (in *Instance) Private() (int64, error) {
+	if err := in.enter(); err != nil {
+		return 0, err
+	}
+	defer in.mu.Unlock()
+	if in.linear == nil {
+		return 0, nil
+	}
+	return in.linear.region.inUse(in.linear.size), nil
 }
 
 // trimmed is the length of b without the zeros at its end.

@@ -112,6 +112,9 @@ func (in *Instance) Configure(c Config) error {
 		return err
 	}
 	in.cfg = c
+	if in.linear != nil {
+		in.linear.grow = c.Grow
+	}
 	return nil
 }
 

@@ -47,6 +47,10 @@ type Config struct {
 	// A sleeping guest wakes with EINTR.
 	Interrupt func(*Instance)
 
+	// Grow is asked before the guest's memory grows by so many bytes, within its limit; false makes that fail in the
+	// guest. It is called during calls, on the guest's goroutine, and by Apply.
+	Grow func(bytes int64) bool
+
 	Now    func() time.Time // the guest's clocks; time.Now if nil. Limits and sleeps use real time
 	Random io.Reader        // crypto/rand if nil
 }

@@ -174,6 +174,52 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+func TestHostIsAskedBeforeMemoryGrows(t *testing.T) {
+	t.Parallel()
+	m := shared(t, "state.wasm")
+	var asked, allowed int64
+	c := sandbox.Config{Grow: func(n int64) bool {
+		asked += n
+		return asked <= allowed
+	}}
+	in := instantiate(t, m, c)
+	img := capture(t, in)
+	allowed = 2 << 16
+	if got := call(t, in, "grow", 2); got != 4 {
+		t.Errorf("grow within what the host allows: %d, want the old size", got)
+	}
+	if got := int32(call(t, in, "grow", 1)); got != -1 || asked != 3<<16 {
+		t.Errorf("grow beyond what the host allows: %d after %d bytes were asked for", got, asked)
+	}
+	d := delta(t, in, img)
+	to := fork(t, m, img)
+	if err := to.Configure(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Apply(img, d); err == nil || !strings.Contains(err.Error(), "memory") {
+		t.Errorf("apply beyond what the host allows: %v", err)
+	}
+}
+
+func TestPrivateMemory(t *testing.T) {
+	t.Parallel()
+	m := shared(t, "state.wasm")
+	in := fork(t, m, capture(t, instantiate(t, m, sandbox.Config{})))
+	before, err := in.Private()
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(t, in, "dirty", 40)
+	after, err := in.Private()
+	if err != nil || after < before || before < 4<<16 && after-before < 40*4096 {
+		t.Errorf("%d bytes, and %d after 40 pages were written: %v", before, after, err)
+	}
+	in.Close()
+	if _, err := in.Private(); !errors.Is(err, sandbox.ErrClosed) {
+		t.Errorf("of a closed instance: %v", err)
+	}
+}
+
 func TestGoGuestWithoutMemoryFails(t *testing.T) {
 	t.Parallel()
 	_, stderr, code := runGo(t, sandbox.Config{Limits: sandbox.Limits{Memory: 32 << 20}}, "alloc")

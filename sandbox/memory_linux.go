@@ -129,6 +129,15 @@ func (r *region) written(image *backing, size uint64, visit func(from, to uint64
 	}
 }
 
+// inUse is how many of the first size bytes are not the image's.
+func (r *region) inUse(size uint64) int64 {
+	private, err := r.private(size)
+	if err != nil {
+		return int64(size)
+	}
+	return int64(len(private)) * int64(os.Getpagesize())
+}
+
 // A backing is the content of an image in an anonymous file, for mapping, and mapped for reading.
 type backing struct {
 	data    []byte // read-only, whole pages

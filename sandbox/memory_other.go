@@ -36,6 +36,9 @@ func (r *region) reset(image *backing, size uint64) error {
 // written calls visit with everything.
 func (r *region) written(_ *backing, size uint64, visit func(from, to uint64)) { visit(0, size) }
 
+// inUse is everything.
+func (r *region) inUse(size uint64) int64 { return int64(size) }
+
 // A backing is the content of an image.
 type backing struct {
 	data []byte

@@ -328,6 +328,9 @@ func (m *Module) open(ctx context.Context, c Config, img *Image) (*Instance, err
 			return nil, errors.Join(err, in.Close())
 		}
 	}
+	if in.linear != nil {
+		in.linear.grow = c.Grow
+	}
 	return in, nil
 }
 
