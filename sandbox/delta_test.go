@@ -265,6 +265,12 @@ func TestOpenFilesInDeltas(t *testing.T) {
 	if out.Len()+out2.Len() != 0 {
 		t.Errorf("output %q, %q", &out, &out2)
 	}
+	if err := h.Configure(config(&out2, files, false)); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.read(0, 1); got != "" {
+		t.Errorf("input after Configure: %s, want its end", got)
+	}
 	// Reset brings everything back, and another set of files is another set of files.
 	if err := h.Reset(img); err != nil {
 		t.Fatal(err)

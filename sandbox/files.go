@@ -50,7 +50,8 @@ func newFileTable(c Config) (*fileTable, error) {
 	return t, t.configure(c)
 }
 
-// configure puts other streams and mounts into the table. Files of mounts stay open.
+// configure puts other streams and mounts into the table. Files of mounts stay open, and streams that the guest has closed
+// are open again unless their numbers are taken.
 func (t *fileTable) configure(c Config) error {
 	t.stdin = &input{r: c.Stdin}
 	t.stdout = &output{name: "stdout", w: c.Stdout, limit: c.Limits.Output}
@@ -60,7 +61,7 @@ func (t *fileTable) configure(c Config) error {
 		return t.reset(c.Mounts)
 	}
 	for fd, d := range t.streams() {
-		if old := t.open[fd]; old != nil && old.file == nil {
+		if old := t.open[fd]; old == nil || old.file == nil {
 			t.open[fd] = d
 		}
 	}

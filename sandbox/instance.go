@@ -96,8 +96,8 @@ func (in *Instance) enter() error {
 	return nil
 }
 
-// Configure replaces limits, streams, arguments and mounts for the next calls. Open files stay open; Reset closes them.
-// The memory limit stays what it was.
+// Configure replaces limits, streams, arguments and mounts for the next calls. Open files stay open, unless there are
+// other mounts; Reset closes them. Streams that the guest has closed are open again. The memory limit stays what it was.
 func (in *Instance) Configure(c Config) error {
 	c, err := c.complete()
 	if err != nil {
