@@ -47,7 +47,7 @@ var layering = map[string][]edge{
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
 	"server/store":   {{"server/api", "what it stores"}},
-	"sandbox/python": nil, // the interpreter's files
+	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
 
 	// 3
 	"server/containers": {
