@@ -26,6 +26,7 @@ var layering = map[string][]edge{
 	"inference/checkpoint": nil,
 	"kernels/cpu":          nil,
 	"sandbox":              nil,
+	"plugins":              nil,
 	"toolhost":             nil, // adapters bring the tools, and whoever calls it the words of the model
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
@@ -80,15 +81,16 @@ var layering = map[string][]edge{
 
 // thirdParty names, for every module that must stay behind one package, where it may be imported.
 var thirdParty = map[string][]string{
-	"github.com/labstack/echo/v4":         {"server/httpd"},
-	"modernc.org/sqlite":                  {"server/store"},
-	"github.com/prometheus/client_golang": {"server/metrics"},
-	"github.com/urfave/cli/v3":            {"server"},
-	"go.yaml.in/yaml/v4":                  {"server"},
-	"github.com/tetratelabs/wazero":       {"sandbox"},
-	"github.com/klauspost/compress":       {"sandbox/python"},
-	"github.com/chromedp/chromedp":        {"toolhost/browser"},
-	"github.com/mark3labs/mcp-go":         {"toolhost/mcp", "server/httpd"},
+	"github.com/labstack/echo/v4":              {"server/httpd"},
+	"modernc.org/sqlite":                       {"server/store"},
+	"github.com/prometheus/client_golang":      {"server/metrics"},
+	"github.com/urfave/cli/v3":                 {"server"},
+	"go.yaml.in/yaml/v4":                       {"server"},
+	"github.com/tetratelabs/wazero":            {"sandbox"},
+	"github.com/klauspost/compress":            {"sandbox/python"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
+	"github.com/chromedp/chromedp":             {"toolhost/browser"},
+	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/httpd"},
 }
 
 // tools are commands and test support, which may import anything below the server; main may import everything.
