@@ -49,6 +49,10 @@ var layering = map[string][]edge{
 	},
 	"server/store":   {{"server/api", "what it stores"}},
 	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/python": {
+		{"toolhost", "the tool is one of its"},
+		{"sandbox/python", "the interpreters"},
+	},
 
 	// 3
 	"server/containers": {
@@ -75,6 +79,7 @@ var layering = map[string][]edge{
 		{"inference/engine", "snapshot of counters"},
 		{"server/responses", "snapshot of counters"},
 		{"server/containers", "snapshot of counters"},
+		{"toolhost", "snapshot of counters"},
 		{"server/httpd", "snapshot of counters"},
 	},
 }

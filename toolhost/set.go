@@ -119,14 +119,14 @@ func (s *Set) Specs() []Spec {
 }
 
 // Check returns a *StateError if the tool with the name says beforehand that it cannot use the State whole. Of tools
-// that cannot say, and of states without memory, nothing is wrong.
-func (s *Set) Check(name string, state State) error {
+// that cannot say, and of states without memory, nothing is wrong. Any other error is the host's failure.
+func (s *Set) Check(ctx context.Context, name string, state State) error {
 	e := s.entries[name]
 	if e == nil || state.Memory == nil {
 		return nil
 	}
 	if c, ok := e.tool.(Checker); ok {
-		return c.Check(state)
+		return c.Check(ctx, state)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ type Resumer interface {
 // A Checker is a Resumer that can say beforehand, and without much work, whether a State can be used.
 type Checker interface {
 	// Check returns a *StateError for a State that Resume would not take whole.
-	Check(s State) error
+	Check(ctx context.Context, s State) error
 }
 
 // A Saver is an Instance whose State can be kept.

@@ -79,7 +79,7 @@ func (f *stateful) Open(ctx context.Context) (toolhost.Instance, error) {
 
 func (f *stateful) Resume(ctx context.Context, s toolhost.State) (toolhost.Instance, error) {
 	if bytes.Equal(s.Memory, []byte("damaged")) {
-		return nil, f.Check(s)
+		return nil, f.Check(ctx, s)
 	}
 	in, err := f.Open(ctx)
 	if err != nil {
@@ -91,12 +91,12 @@ func (f *stateful) Resume(ctx context.Context, s toolhost.State) (toolhost.Insta
 	}
 	if bytes.Equal(s.Memory, []byte("half")) {
 		in.(saver).history = nil
-		return in, f.Check(s)
+		return in, f.Check(ctx, s)
 	}
 	return in, nil
 }
 
-func (f *stateful) Check(s toolhost.State) error {
+func (f *stateful) Check(_ context.Context, s toolhost.State) error {
 	if m := string(s.Memory); m == "damaged" || m == "half" {
 		return &toolhost.StateError{Reason: "it is " + m}
 	}
@@ -539,7 +539,7 @@ func TestState(t *testing.T) {
 			tool := &stateful{fake{spec: toolhost.Spec{Name: "x"}}}
 			tools := set(t, tool)
 			state := toolhost.State{Memory: []byte(tt.memory)}
-			if err := tools.Check("x", state); (err != nil) != (tt.unusable > 0) {
+			if err := tools.Check(t.Context(), "x", state); (err != nil) != (tt.unusable > 0) {
 				t.Errorf("checked: %v", err)
 			}
 			s := tools.NewSession(toolhost.SessionOptions{Load: loading(state)})
@@ -590,7 +590,7 @@ func TestCannotSave(t *testing.T) {
 	if _, ok, err := s.Save(t.Context(), "x"); ok || err != nil {
 		t.Errorf("got %v, %v", ok, err)
 	}
-	if err := set(t).Check("none", toolhost.State{Memory: []byte("x")}); err != nil {
+	if err := set(t).Check(t.Context(), "none", toolhost.State{Memory: []byte("x")}); err != nil {
 		t.Errorf("checked for no tool: %v", err)
 	}
 }

@@ -229,3 +229,9 @@ func (s *Session) restore(ctx context.Context, h snapshotHeader, d *sandbox.Delt
 	s.charge(max(sessionBytes+s.grown.Load(), d.Bytes()))
 	return nil
 }
+
+// Check returns the *SnapshotError of a snapshot that Restore would refuse, as far as that can be said beforehand.
+func (p *Pool) Check(snapshot []byte) error {
+	_, _, err := p.unseal(snapshot)
+	return err
+}

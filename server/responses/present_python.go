@@ -142,11 +142,12 @@ func (py *python) acquire(ctx context.Context) error {
 		return err
 	}
 	py.lease, py.id, py.state, py.resumed = lease, py.choice.ID, *lease.State(), true
-	if err := py.s.o.Tools.Check(pythonTool, toolState(&py.state)); err != nil {
+	var unusable *toolhost.StateError
+	if err := py.s.o.Tools.Check(ctx, pythonTool, toolState(&py.state)); errors.As(err, &unusable) {
 		return &api.Error{Status: 404, Type: "invalid_request_error", Code: "container_not_found", Param: py.param,
-			Message: fmt.Sprintf("Container with id '%s' cannot be used any more: %v. Create a new one.", py.choice.ID, err)}
+			Message: fmt.Sprintf("Container with id '%s' cannot be used any more: %s. Create a new one.", py.choice.ID, unusable.Reason)}
 	}
-	return nil
+	return nil // a tool that fails is the model's to hear of
 }
 
 // resume finds out what a new container begins with: what the previous response left, itself unchanged by that, so that

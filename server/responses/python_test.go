@@ -75,7 +75,7 @@ func (p *pythonFake) Resume(ctx context.Context, s toolhost.State) (toolhost.Ins
 	in, _ := p.Open(ctx)
 	n := in.(*notebook)
 	n.files = s.Files
-	if err := p.Check(s); err != nil {
+	if err := p.Check(ctx, s); err != nil {
 		return n, err
 	}
 	if cells := strings.TrimPrefix(string(s.Memory), p.head()); cells != "" {
@@ -84,7 +84,7 @@ func (p *pythonFake) Resume(ctx context.Context, s toolhost.State) (toolhost.Ins
 	return n, nil
 }
 
-func (p *pythonFake) Check(s toolhost.State) error {
+func (p *pythonFake) Check(_ context.Context, s toolhost.State) error {
 	switch {
 	case s.Memory == nil || strings.HasPrefix(string(s.Memory), p.head()):
 		return nil
