@@ -30,7 +30,7 @@ func TestOfficialClients(t *testing.T) {
 			if _, err := os.Stat(client.needs); err != nil {
 				skipUnlessRequired(t, "clients", "the SDK is not installed (server/clients/install.sh): "+err.Error())
 			}
-			p := start(t, "--keepalive", "20ms") // the SDKs must not mind the events
+			p := start(t, "--python", "--keepalive", "20ms") // the SDKs must not mind the events
 			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model)
 			out, err := exec.Command(client.command[0], args...).CombinedOutput()
 			if err != nil {

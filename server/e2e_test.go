@@ -85,6 +85,9 @@ func start(t *testing.T, args ...string) *process {
 func (p *process) launch(args ...string) {
 	p.t.Helper()
 	ready := filepath.Join(p.t.TempDir(), "ready")
+	if !slices.Contains(args, "--python") {
+		args = append(args, "--python=false") // it takes a while to compile
+	}
 	p.cmd = command(p.t, append([]string{"serve", "--listen", "127.0.0.1:0", "--ready-file", ready, "--data-dir", p.data,
 		"--log-level", "warn"}, args...)...)
 	p.cmd.Stderr = &p.log
@@ -377,6 +380,50 @@ func TestResponsesSurviveAKill(t *testing.T) {
 	next := p.create(map[string]any{"input": "Who are you?", "previous_response_id": before.ID})
 	if next.Status != "completed" || next.Usage.InputTokens <= before.Usage.InputTokens {
 		t.Errorf("continued %+v, before %+v", next, before)
+	}
+}
+
+// TestCodeInterpreter lets the built-in model compute with real Python, and looks at what that leaves: the container and its
+// files, what the response is continued with after a kill, counters, and an audit record without contents.
+func TestCodeInterpreter(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--python", "--log-level", "info")
+	ask := func(fields map[string]any) *result {
+		fields["tools"] = []any{map[string]any{"type": "code_interpreter", "container": map[string]any{"type": "auto"}}}
+		fields["include"] = []string{"code_interpreter_call.outputs"}
+		return p.create(fields)
+	}
+	r := ask(map[string]any{"input": "What is 12345 * 6789?"})
+	calls := r.items("code_interpreter_call")
+	if len(calls) != 1 || !strings.Contains(fmt.Sprint(calls[0]["outputs"]), "83810205") || !strings.Contains(r.text(), "83810205") {
+		t.Fatalf("output %v", r.Output)
+	}
+	if status, data := p.request("GET", "/v1/containers/"+calls[0]["container_id"].(string)+"/files", ""); status != 200 {
+		t.Errorf("files of the container: status %d, %s", status, data)
+	}
+	for _, want := range []string{`chorale_tool_call_seconds_count{tool="python"} 1`, `chorale_tool_failures_total{reason="result",tool="python"} 0`} {
+		if _, page := p.request("GET", "/metrics", ""); !strings.Contains(string(page), want+"\n") {
+			t.Errorf("the metrics have no line %s", want)
+		}
+	}
+	p.cmd.Process.Kill()
+	p.wait()
+	p.exited = make(chan error, 1)
+	p.launch("--python", "--log-level", "info")
+	if next := ask(map[string]any{"input": "Hello!", "previous_response_id": r.ID}); next.Status != "completed" {
+		t.Errorf("continued %+v", next)
+	}
+	if log := p.log.String(); !strings.Contains(log, "tool=python") || strings.Contains(log, "6789") {
+		t.Errorf("log of the tool:\n%s", log)
+	}
+}
+
+func TestPythonCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--python=false")
+	status, data := p.request("POST", "/v1/responses", body(map[string]any{"input": "Hello!", "tools": []any{map[string]any{"type": "code_interpreter"}}}))
+	if status != 200 || !strings.Contains(string(data), `"Tools of type \"code_interpreter\" are not supported by this server`) {
+		t.Errorf("status %d, %s", status, data)
 	}
 }
 

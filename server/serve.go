@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 
    chorale serve --model ./gpt-oss-20b --listen 0.0.0.0:8000 --api-key-file keys.txt
    chorale serve --listen 127.0.0.1:0 --ready-file address.txt    any free port, for scripts`,
-		Flags: append(modelFlags(cfg),
+		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on; port 0 is any free one", Sources: cfg.sources("listen")},
 			&cli.StringFlag{Name: "ready-file", Usage: "write the address to `FILE` once requests are answered", TakesFile: true},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
@@ -48,7 +49,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 			&cli.DurationFlag{Name: "drain-timeout", Value: 30 * time.Second, Usage: "at the end, cancel responses that still run after `TIME`", Sources: cfg.sources("drain-timeout")},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json, on standard error", Sources: cfg.sources("log-format"), Validator: oneOf("text", "json")},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error", Sources: cfg.sources("log-level"), Validator: oneOf("debug", "info", "warn", "error")},
-		),
+		}),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -99,6 +100,7 @@ func serve(ctx context.Context, c *cli.Command, log *slog.Logger) error {
 	if o.store, o.sealKey, err = openDataDir(c.String("data-dir")); err != nil {
 		return err
 	}
+	o.python = newPythonOptions(c, o.sealKey)
 	o.http = httpd.Options{
 		APIKeys: keys, AllowOrigins: c.StringSlice("cors-origin"), MaxBodyBytes: int64(c.Int("max-body-mib")) << 20,
 		KeepAlive: c.Duration("keepalive"), DrainTimeout: c.Duration("drain-timeout"),

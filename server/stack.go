@@ -18,6 +18,7 @@ import (
 	"chorale/server/metrics"
 	"chorale/server/responses"
 	"chorale/server/store"
+	"chorale/toolhost"
 )
 
 // modelFlags choose a model and how much of the machine it gets.
@@ -47,6 +48,7 @@ type stackOptions struct {
 	modelPath, modelID                string
 	threads, context, kvMiB, maxQueue int
 	maxSequences, maxOutputTokens     int
+	python                            pythonOptions
 	store                             string // path, or ":memory:"
 	sealKey                           []byte // nil: a new one
 	storeMaxAge                       time.Duration
@@ -114,8 +116,13 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	tools, err := s.openTools(ctx, o)
+	if err != nil {
+		return err
+	}
 	service, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: o.log, Key: o.sealKey, MaxOutputTokens: o.maxOutputTokens,
+		Tools: tools, Containers: kept,
 		Model: responses.ModelInfo{ID: s.model.id, MaxContext: e.MaxContext(), Vocab: runner.KV().Vocab, Demo: s.model.demo},
 	})
 	if err != nil {
@@ -125,12 +132,42 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	o.http.Responses, o.http.Containers, o.http.Logger = service, kept, o.log
 	// The page shows the server's own counters too, so it is built around a server that does not exist yet.
 	o.http.Metrics = metrics.New(metrics.Sources{
-		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, HTTP: func() httpd.Stats { return s.server.Stats() },
+		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.Stats, HTTP: func() httpd.Stats { return s.server.Stats() },
 		Version: buildVersion(), Model: s.model.id,
 	})
 	s.server, err = httpd.New(o.http)
 	return err
 }
+
+// openTools starts the tools that this server runs for models. They are closed when none of them hangs any more, or soon.
+func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolhost.Set, error) {
+	var tools []toolhost.Tool
+	if o.python.enabled {
+		p := startPython(ctx, o.python, o.log)
+		s.closers = append(s.closers, p.close)
+		tool, err := p.tool(o.python)
+		if err != nil {
+			return nil, err
+		}
+		tools = append(tools, tool)
+	}
+	set, err := toolhost.NewSet(tools...)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolsTimeout)
+		defer cancel()
+		if err := set.Wait(ctx); err != nil {
+			o.log.Warn("a tool still hangs", "err", err)
+		}
+		return nil
+	})
+	return set, nil
+}
+
+// toolsTimeout is how long the end of the server waits for tools that hang.
+const toolsTimeout = 5 * time.Second
 
 // close closes what is open, last first.
 func (s *stack) close() error {

@@ -21,6 +21,7 @@ import (
 	"chorale/server/containers"
 	"chorale/server/httpd"
 	"chorale/server/responses"
+	"chorale/toolhost"
 )
 
 // Sources are the components on the page. All are required, and called for every visit, at the same time if need be.
@@ -28,6 +29,7 @@ type Sources struct {
 	Engine     func() engine.Stats
 	Responses  func() responses.Stats
 	Containers func() containers.Stats
+	Tools      func() []toolhost.Stats
 	HTTP       func() httpd.Stats
 	Version    string // of the build
 	Model      string // id of the served model
@@ -53,6 +55,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	p.engine(c.s.Engine())
 	p.responses(c.s.Responses())
 	p.containers(c.s.Containers())
+	for _, t := range c.s.Tools() {
+		p.tool(t)
+	}
 	p.http(c.s.HTTP())
 }
 
@@ -113,6 +118,22 @@ func (p page) containers(s containers.Stats) {
 	p.counter("containers_uploads_total", "Files that clients have uploaded.", s.Uploads)
 	p.counter("containers_saves_total", "States that responses have saved in containers.", s.Saves)
 	p.counter("containers_refused_total", "Requests that a limit of the containers has refused.", s.Refused)
+}
+
+func (p page) tool(s toolhost.Stats) {
+	p.summary("tool_call_seconds", "Time of the calls of tools, with waiting for one.", s.Calls, s.Duration, "tool", s.Tool)
+	const failures = "Calls that failed: in the words of the tool (result), or because it broke, hung or could not be opened (error)."
+	p.counter("tool_failures_total", failures, s.Failed-s.Errors, "tool", s.Tool, "reason", "result")
+	p.counter("tool_failures_total", failures, s.Errors, "tool", s.Tool, "reason", "error")
+	p.counter("tool_given_up_total", "Times that a tool did not come back and was left alone.", s.GivenUp, "tool", s.Tool)
+	p.counter("tool_unusable_states_total", "States of earlier responses that a tool could not go on from.", s.Unusable, "tool", s.Tool)
+	const instances = "Instances of tools that are open, and entries into tools that hang, each of which holds an open one."
+	p.gauge("tool_instances", instances, s.Open, "tool", s.Tool, "state", "open")
+	p.gauge("tool_instances", instances, s.Hung, "tool", s.Tool, "state", "hung")
+	const bytes = "Bytes that went into tools, that came out as text, and of those that were cut off."
+	p.counter("tool_bytes_total", bytes, s.BytesIn, "tool", s.Tool, "kind", "in")
+	p.counter("tool_bytes_total", bytes, s.BytesOut, "tool", s.Tool, "kind", "out")
+	p.counter("tool_bytes_total", bytes, s.Cut, "tool", s.Tool, "kind", "cut")
 }
 
 func (p page) http(s httpd.Stats) {

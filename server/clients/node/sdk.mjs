@@ -116,6 +116,28 @@ const checks = {
     assert.equal(r.incomplete_details.reason, 'max_output_tokens');
   },
 
+  // Its stream helper throws for events and items that do not fit together.
+  async code_interpreter() {
+    const tools = [{ type: 'code_interpreter', container: { type: 'auto' } }];
+    let code = '';
+    const kinds = [];
+    const stream = client.responses.stream({
+      model, input: 'What is 12345 * 6789?', tools, include: ['code_interpreter_call.outputs'], temperature: 0,
+    });
+    stream.on('event', (e) => { if (e.type.startsWith('response.code_interpreter')) kinds.push(e.type); });
+    stream.on('response.code_interpreter_call_code.delta', (e) => { code += e.delta; });
+    const final = await stream.finalResponse();
+    const call = only(final, 'code_interpreter_call');
+    assert.equal(call.code, code);
+    assert.match(call.container_id, /^cntr_/);
+    assert.match(call.outputs[0].logs, /83810205/);
+    assert.match(final.output_text, /83810205/);
+    assert.equal(kinds[0], 'response.code_interpreter_call.in_progress');
+    assert.equal(kinds.at(-1), 'response.code_interpreter_call.completed');
+    const second = await client.responses.create({ model, input: 'Hello!', tools, previous_response_id: final.id, temperature: 0 });
+    assert.equal(second.status, 'completed');
+  },
+
   async errors() {
     await assert.rejects(client.responses.create({ model: 'gpt-none', input: 'x' }), (e) => {
       assert.ok(e instanceof OpenAI.BadRequestError);

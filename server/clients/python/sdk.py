@@ -165,6 +165,64 @@ def incomplete():
     assert r.usage.output_tokens == 16
 
 
+PYTHON = {"type": "code_interpreter", "container": {"type": "auto"}}
+PRODUCT = "What is 12345 * 6789?"
+
+
+def code_interpreter():
+    r = client.responses.create(model=MODEL, input=PRODUCT, tools=[PYTHON], include=["code_interpreter_call.outputs"], temperature=0)
+    call = only(r, "code_interpreter_call")
+    assert call.status == "completed" and call.container_id.startswith("cntr_") and "12345" in call.code, call
+    assert [o.type for o in call.outputs] == ["logs"] and "83810205" in call.outputs[0].logs, call
+    assert "83810205" in r.output_text, r.output_text
+    assert r.tools[0].type == "code_interpreter" and r.tools[0].container.type == "auto", r.tools
+    assert client.responses.retrieve(r.id).output == r.output
+    assert client.containers.retrieve(call.container_id).status == "running"
+    again = only(client.responses.create(model=MODEL, input=PRODUCT, tools=[PYTHON], temperature=0), "code_interpreter_call")
+    assert again.outputs is None and again.container_id != call.container_id, again
+    second = client.responses.create(model=MODEL, input="Hello!", tools=[PYTHON], previous_response_id=r.id, temperature=0)
+    assert second.status == "completed" and second.usage.input_tokens > r.usage.input_tokens, second
+
+
+def code_interpreter_stream():
+    with client.responses.stream(model=MODEL, input=PRODUCT, tools=[PYTHON], tool_choice={"type": "code_interpreter"}, temperature=0) as stream:
+        events = [e for e in stream if e.type != "keepalive"]
+        final = stream.get_final_response()
+    call = only(final, "code_interpreter_call")
+    mine = [e for e in events if "code_interpreter" in e.type]
+    kinds = [e.type.removeprefix("response.code_interpreter_call") for e in mine]
+    assert kinds[0] == ".in_progress" and kinds[-3:] == ["_code.done", ".interpreting", ".completed"], kinds
+    assert set(kinds[1:-3]) == {"_code.delta"}, kinds
+    assert {(e.item_id, e.output_index) for e in mine} == {(call.id, final.output.index(call))}, mine
+    assert "".join(e.delta for e in mine if e.type.endswith("delta")) == mine[-3].code == call.code, call
+    assert call.outputs is None and "83810205" in final.output_text, final.output
+
+
+def code_interpreter_stateless():
+    conversation = [{"role": "user", "content": PRODUCT}]
+    first = client.responses.create(model=MODEL, input=conversation, tools=[PYTHON], include=["code_interpreter_call.outputs"],
+                                    store=False, temperature=0)
+    conversation += first.output
+    conversation.append({"role": "user", "content": "Hello!"})
+    second = client.responses.create(model=MODEL, input=conversation, tools=[PYTHON], store=False, temperature=0)
+    assert second.status == "completed" and second.output_text.strip(), second
+    assert second.usage.input_tokens > first.usage.input_tokens
+
+
+def code_interpreter_in_a_container():
+    container = client.containers.create(name="mine")
+    try:
+        tool = {"type": "code_interpreter", "container": container.id}
+        for _ in range(2):
+            r = client.responses.create(model=MODEL, input=PRODUCT, tools=[tool], temperature=0)
+            assert only(r, "code_interpreter_call").container_id == container.id
+            assert r.tools[0].container == container.id
+    finally:
+        client.containers.delete(container.id)
+    e = fails(openai.NotFoundError, lambda: client.responses.create(model=MODEL, input="x", tools=[tool]))
+    assert e.code == "container_not_found" and e.param == "tools[0].container", e.body
+
+
 def models():
     assert MODEL in [m.id for m in client.models.list()]
     assert client.models.retrieve(MODEL).object == "model"
@@ -257,7 +315,8 @@ CHECKS = [
     create_text, create_stream, stream_equals_create, stream_helper, stream_helper_function_call, parse,
     parse_pydantic_tool_by_force,
     function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
-    containers, container_files, container_errors, asynchronous,
+    containers, container_files, container_errors, code_interpreter, code_interpreter_stream, code_interpreter_stateless,
+    code_interpreter_in_a_container, asynchronous,
 ]
 
 for check in CHECKS:
