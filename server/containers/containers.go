@@ -14,7 +14,8 @@
 // the background: what has expired is cleared away when something else is created or changed, and answers as expired
 // before.
 //
-// Like responses, containers have no owner: whoever may use the server may use them all, and their ids cannot be guessed.
+// Like responses, containers are open to everybody who knows their id, which cannot be guessed. So List shows a client only
+// what it made itself.
 package containers
 
 import (
@@ -111,8 +112,11 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 // autoName is the name of containers that were made for one response.
 const autoName = "auto"
 
-// Create makes a container for a client. The error is an *api.Error.
-func (s *Service) Create(ctx context.Context, r *api.ContainerRequest) (*api.Container, error) {
+// Create makes a container for the client that is the owner, "" for no one in particular. The error is an *api.Error.
+func (s *Service) Create(ctx context.Context, owner string, r *api.ContainerRequest) (*api.Container, error) {
+	if len(r.Unknown) > 0 {
+		s.o.Logger.Debug("members of the request ignored", "reason", r.Unknown)
+	}
 	ttl := s.o.Expiry
 	if r.ExpiresMinutes > 0 {
 		ttl = time.Duration(r.ExpiresMinutes) * time.Minute
@@ -125,7 +129,9 @@ func (s *Service) Create(ctx context.Context, r *api.ContainerRequest) (*api.Con
 	if err := check(r.ContainerSpec, ""); err != nil {
 		return nil, err
 	}
-	c, err := s.o.Store.CreateContainer(ctx, s.newContainer(r.Name, r.ContainerSpec, ttl, false), nil, s.limits)
+	c := s.newContainer(r.Name, r.ContainerSpec)
+	c.Owner, c.TTL = owner, ttl
+	c, err := s.o.Store.CreateContainer(ctx, c, nil, s.limits)
 	if err != nil {
 		return nil, s.publicError(err, c.ID)
 	}
@@ -133,11 +139,11 @@ func (s *Service) Create(ctx context.Context, r *api.ContainerRequest) (*api.Con
 	return wire(c), nil
 }
 
-func (s *Service) newContainer(name string, spec api.ContainerSpec, ttl time.Duration, auto bool) store.Container {
+func (s *Service) newContainer(name string, spec api.ContainerSpec) store.Container {
 	if spec.MemoryLimit == "" {
 		spec.MemoryLimit = "1g" // OpenAI's default
 	}
-	return store.Container{ID: s.newID("cntr"), Name: name, MemoryLimit: spec.MemoryLimit, TTL: ttl, Auto: auto}
+	return store.Container{ID: s.newID("cntr"), Name: name, MemoryLimit: spec.MemoryLimit, TTL: s.o.Expiry}
 }
 
 // Check says what in a spec this server cannot do; prefix is the path of the spec with a dot behind it, for the error,
@@ -161,9 +167,10 @@ func check(spec api.ContainerSpec, prefix string) error {
 	return nil
 }
 
-// List returns a page of the containers, with a name only those of that name. The error is an *api.Error.
-func (s *Service) List(ctx context.Context, name string, page api.Page) (*api.ContainerList, error) {
-	found, more, err := s.o.Store.Containers(ctx, name, page, s.limits)
+// List returns a page of the containers that the owner made, with a name only those of that name. Those that were made for
+// responses are no one's in particular, the owner "". The error is an *api.Error.
+func (s *Service) List(ctx context.Context, owner, name string, page api.Page) (*api.ContainerList, error) {
+	found, more, err := s.o.Store.Containers(ctx, owner, name, page, s.limits)
 	if err != nil {
 		return nil, s.pageError(err, page.After, "")
 	}

@@ -52,7 +52,7 @@ func newService(t *testing.T, o containers.Options) *containers.Service {
 
 func create(t *testing.T, s *containers.Service) string {
 	t.Helper()
-	c, err := s.Create(t.Context(), &api.ContainerRequest{Name: "n"})
+	c, err := s.Create(t.Context(), "", &api.ContainerRequest{Name: "n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestCreate(t *testing.T) {
 		{"skills", spec(api.ContainerSpec{Skills: true}), want, "skills", "none"},
 	}
 	for _, tt := range tests {
-		got, err := s.Create(t.Context(), tt.request)
+		got, err := s.Create(t.Context(), "", tt.request)
 		if tt.param != "" {
 			wantError(t, tt.name, err, 400, map[bool]string{true: "integer_above_max_value", false: "unsupported_parameter"}[tt.request.ExpiresMinutes > 0], tt.message)
 			if e := (*api.Error)(nil); errors.As(err, &e) && e.Param != tt.param {
@@ -257,7 +257,7 @@ func TestLimits(t *testing.T) {
 		{"containers", "container_limit_reached", "at most 2 containers", 400, containers.Options{MaxContainers: 2},
 			func(s *containers.Service, id string) error { create(t, s); return nil },
 			func(s *containers.Service, _ string) error {
-				_, err := s.Create(t.Context(), &api.ContainerRequest{Name: "n"})
+				_, err := s.Create(t.Context(), "", &api.ContainerRequest{Name: "n"})
 				return err
 			}},
 		{"responses that wait", "container_busy", "1 responses wait", 429, containers.Options{MaxWaiting: 1},
@@ -345,7 +345,7 @@ func TestNotFoundAndExpired(t *testing.T) {
 	}
 	_, err := s.Files(t.Context(), id, api.Page{After: g.ID})
 	wantError(t, "page after another container's file", err, 400, "invalid_value", g.ID)
-	_, err = s.List(t.Context(), "", api.Page{After: "cntr_x"})
+	_, err = s.List(t.Context(), "", "", api.Page{After: "cntr_x"})
 	wantError(t, "page after no container", err, 400, "invalid_value", "cntr_x")
 
 	c.t = c.t.Add(20 * time.Minute)
@@ -358,7 +358,7 @@ func TestNotFoundAndExpired(t *testing.T) {
 	if got, err := s.Get(t.Context(), id); err != nil || got.Status != "expired" || got.LastActiveAt != 1_000_000 {
 		t.Errorf("an expired container: %+v, %v", got, err)
 	}
-	if list, err := s.List(t.Context(), "", api.Page{}); err != nil || len(list.Data) != 2 || list.Data[0].Status != "expired" {
+	if list, err := s.List(t.Context(), "", "", api.Page{}); err != nil || len(list.Data) != 2 || list.Data[0].Status != "expired" {
 		t.Errorf("a list of expired containers: %+v, %v", list, err)
 	}
 	if err := remove(id, ""); err != nil {
@@ -369,20 +369,20 @@ func TestNotFoundAndExpired(t *testing.T) {
 func TestListPages(t *testing.T) {
 	t.Parallel()
 	s := newService(t, containers.Options{})
-	empty, err := s.List(t.Context(), "", api.Page{})
+	empty, err := s.List(t.Context(), "", "", api.Page{})
 	if err != nil || empty.Data == nil || empty.FirstID != nil || empty.LastID != nil || empty.HasMore || empty.Object != "list" {
 		t.Errorf("of nothing: %+v, %v", empty, err)
 	}
 	ids := []string{create(t, s), create(t, s), create(t, s)}
-	page, err := s.List(t.Context(), "n", api.Page{Limit: 2})
+	page, err := s.List(t.Context(), "", "n", api.Page{Limit: 2})
 	if err != nil || !page.HasMore || *page.FirstID != ids[2] || *page.LastID != ids[1] || len(page.Data) != 2 {
 		t.Errorf("first page: %+v, %v", page, err)
 	}
-	page, err = s.List(t.Context(), "n", api.Page{Limit: 2, After: ids[1]})
+	page, err = s.List(t.Context(), "", "n", api.Page{Limit: 2, After: ids[1]})
 	if err != nil || page.HasMore || len(page.Data) != 1 || page.Data[0].ID != ids[0] {
 		t.Errorf("second page: %+v, %v", page, err)
 	}
-	if page, err := s.List(t.Context(), "m", api.Page{}); err != nil || len(page.Data) != 0 {
+	if page, err := s.List(t.Context(), "", "m", api.Page{}); err != nil || len(page.Data) != 0 {
 		t.Errorf("of another name: %+v, %v", page, err)
 	}
 	files, err := s.Files(t.Context(), ids[0], api.Page{})
@@ -398,6 +398,30 @@ func TestListPages(t *testing.T) {
 	if err != nil || files.HasMore || len(files.Data) != 1 || files.Data[0] != *b {
 		t.Errorf("second page of files: %+v, %v", files, err)
 	}
+}
+
+// TestListShowsOnesOwn: everybody may use a container who knows its id, and learns it only from whom it belongs to.
+func TestListShowsOnesOwn(t *testing.T) {
+	t.Parallel()
+	s := newService(t, containers.Options{})
+	made := map[string]string{}
+	for _, owner := range []string{"", "me", "you"} {
+		c, err := s.Create(t.Context(), owner, &api.ContainerRequest{Name: "n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[owner] = c.ID
+		if _, err := s.Get(t.Context(), c.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	for owner, id := range made {
+		if list, err := s.List(t.Context(), owner, "", api.Page{}); err != nil || len(list.Data) != 1 || list.Data[0].ID != id {
+			t.Errorf("list of %q: %+v, %v", owner, list, err)
+		}
+	}
+	_, err := s.List(t.Context(), "me", "", api.Page{After: made["you"]})
+	wantError(t, "page after somebody else's", err, 400, "invalid_value", made["you"])
 }
 
 func TestUploadReplaces(t *testing.T) {
@@ -531,7 +555,7 @@ func TestAutoContainersBranch(t *testing.T) {
 	if got := listing(t, s, root.ContainerID()); !reflect.DeepEqual(got, []string{"/mnt/data/a assistant 1"}) {
 		t.Errorf("the root has changed: %q", got)
 	}
-	list, err := s.List(t.Context(), "auto", api.Page{})
+	list, err := s.List(t.Context(), "", "auto", api.Page{})
 	if err != nil || len(list.Data) != 3 {
 		t.Errorf("list %+v, %v", list, err)
 	}

@@ -64,7 +64,8 @@ func (s *Service) New(ctx context.Context, spec api.ContainerSpec, st *store.Sta
 	if st == nil {
 		st = &store.State{}
 	}
-	c := s.newContainer(autoName, spec, s.o.Expiry, true)
+	c := s.newContainer(autoName, spec)
+	c.Auto = true
 	l := &Lease{s: s, id: c.ID, limit: c.MemoryLimit}
 	change, base, err := l.diff(st)
 	if err != nil {

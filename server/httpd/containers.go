@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"mime"
 	"net/http"
 	"path"
@@ -25,6 +27,16 @@ func (s *Server) routeContainers(g *echo.Group) {
 	g.DELETE("/containers/:id/files/:file", s.deleteContainerFile)
 }
 
+// owner tells clients by their keys, if there are several of them: then one does not see what another has made.
+func (s *Server) owner(c echo.Context) string {
+	if len(s.keys) < 2 {
+		return ""
+	}
+	_, key := bearer(c.Request())
+	digest := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(digest[:8])
+}
+
 func (s *Server) createContainer(c echo.Context) error {
 	body, err := s.readBody(c)
 	if err != nil {
@@ -34,7 +46,7 @@ func (s *Server) createContainer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	container, err := s.o.Containers.Create(c.Request().Context(), request)
+	container, err := s.o.Containers.Create(c.Request().Context(), s.owner(c), request)
 	if err != nil {
 		return err
 	}
@@ -46,7 +58,7 @@ func (s *Server) listContainers(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.o.Containers.List(c.Request().Context(), c.QueryParam("name"), page)
+	list, err := s.o.Containers.List(c.Request().Context(), s.owner(c), c.QueryParam("name"), page)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // newContainers is a server with containers, which is told the time by the clock unless it is nil.
-func newContainers(t testing.TB, o containers.Options, clock *time.Time) http.Handler {
+func newContainers(t testing.TB, o containers.Options, clock *time.Time, keys ...string) http.Handler {
 	t.Helper()
 	now := time.Now
 	if clock != nil {
@@ -38,7 +38,7 @@ func newContainers(t testing.TB, o containers.Options, clock *time.Time) http.Ha
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := httpd.New(httpd.Options{Responses: newBackend(t, settings{}).service, Containers: service, MaxBodyBytes: 1024})
+	s, err := httpd.New(httpd.Options{Responses: newBackend(t, settings{}).service, Containers: service, MaxBodyBytes: 1024, APIKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,6 +220,27 @@ func TestUploads(t *testing.T) {
 		if f := call(t, s, "POST", files, tt.body, tt.headers...); f["path"] != tt.path || f["bytes"] != tt.bytes {
 			t.Errorf("%s: %v, want %s of %v bytes", tt.name, f, tt.path, tt.bytes)
 		}
+	}
+}
+
+// TestKeysListTheirOwn: with several keys a list has what was made under the same key; a server of one user has no owners,
+// so that a new key shows what was made before.
+func TestKeysListTheirOwn(t *testing.T) {
+	t.Parallel()
+	const path = "/v1/containers"
+	for _, tt := range []struct {
+		keys []string
+		want int
+	}{{[]string{"alpha", "beta"}, 1}, {[]string{"alpha"}, 2}} {
+		s := newContainers(t, containers.Options{}, nil, tt.keys...)
+		for _, key := range []string{"alpha", tt.keys[len(tt.keys)-1]} {
+			call(t, s, "POST", path, `{"name":"`+key+`"}`, "Authorization: Bearer "+key)
+		}
+		list := call(t, s, "GET", path, "", "Authorization: bearer  alpha ")["data"].([]any)
+		if len(list) != tt.want || list[0].(map[string]any)["name"] != "alpha" {
+			t.Errorf("with the keys %q: %v", tt.keys, list)
+		}
+		checkError(t, do(s, "GET", path, nil), 401, "invalid_api_key", "required")
 	}
 }
 

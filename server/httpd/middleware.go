@@ -84,8 +84,8 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		if len(s.keys) == 0 || c.Path() == pathHealth {
 			return next(c)
 		}
-		scheme, key, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-		digest, match := sha256.Sum256([]byte(strings.TrimSpace(key))), 0
+		scheme, key := bearer(c.Request())
+		digest, match := sha256.Sum256([]byte(key)), 0
 		for i := range s.keys {
 			match |= subtle.ConstantTimeCompare(s.keys[i][:], digest[:])
 		}
@@ -99,6 +99,12 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return &api.Error{Status: http.StatusUnauthorized, Type: "invalid_request_error", Code: "invalid_api_key", Message: message}
 	}
+}
+
+// bearer returns the two parts of the Authorization header.
+func bearer(r *http.Request) (scheme, key string) {
+	scheme, key, _ = strings.Cut(r.Header.Get(echo.HeaderAuthorization), " ")
+	return scheme, strings.TrimSpace(key)
 }
 
 // cors lets pages of the allowed origins call, and answers their preflight requests, which carry no key. Pages of other

@@ -277,7 +277,7 @@ func TestPythonContainer(t *testing.T) {
 	c := newContainers(t, db)
 	m, py := &model{}, &pythonFake{}
 	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py), Store: db, Containers: c})
-	made, err := c.Create(t.Context(), &api.ContainerRequest{Name: "mine"})
+	made, err := c.Create(t.Context(), "", &api.ContainerRequest{Name: "mine"})
 	if err != nil {
 		t.Fatal(err)
 	}

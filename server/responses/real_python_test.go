@@ -126,7 +126,7 @@ func TestRealPython(t *testing.T) {
 	_, got = n.run(nil, auto, "'x' in globals()")
 	n.want(got, "False")
 
-	c, err := n.containers.Create(t.Context(), &api.ContainerRequest{Name: "mine"})
+	c, err := n.containers.Create(t.Context(), "", &api.ContainerRequest{Name: "mine"})
 	if err != nil {
 		t.Fatal(err)
 	}

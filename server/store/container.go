@@ -11,12 +11,16 @@ import (
 	"chorale/server/api"
 )
 
-// expiredAge is how long an expired container, of which nothing but this fact is left, can still be found.
-const expiredAge = 24 * time.Hour
+// Of expired containers nothing but this fact is left, which can be found for a while and of the latest only.
+const (
+	expiredAge = 24 * time.Hour
+	maxExpired = 10_000
+)
 
 // A Container is a state that lives on by itself, for TTL after the last use.
 type Container struct {
 	ID, Name    string
+	Owner       string // of the client that made it, "" for no one in particular
 	MemoryLimit string // as clients write it
 	Auto        bool   // made for one response: it has to go before those that clients made
 	TTL         time.Duration
@@ -81,8 +85,8 @@ func (s *Store) CreateContainer(ctx context.Context, c Container, files []NewFil
 		if err := s.expire(ctx, tx, l); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO containers (id, name, memory_limit, auto, created, active, ttl)
-			VALUES (?, ?, ?, ?, ?, ?, ?)`, c.ID, c.Name, c.MemoryLimit, c.Auto, c.Created.UnixNano(), c.Active.UnixNano(),
+		if _, err := tx.ExecContext(ctx, `INSERT INTO containers (id, name, owner, memory_limit, auto, created, active, ttl)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, c.ID, c.Name, c.Owner, c.MemoryLimit, c.Auto, c.Created.UnixNano(), c.Active.UnixNano(),
 			int64(c.TTL)); err != nil {
 			return err
 		}
@@ -102,7 +106,7 @@ func (s *Store) ExpireContainers(ctx context.Context, l Limits) error {
 
 func (s *Store) expire(ctx context.Context, tx *sql.Tx, l Limits) error {
 	now := s.now()
-	due, err := texts(tx.QueryContext(ctx, "SELECT id FROM containers WHERE NOT expired AND active + ttl <= ?", now.UnixNano()))
+	due, err := texts(tx.QueryContext(ctx, "SELECT id FROM containers WHERE expired = 0 AND active + ttl <= ?", now.UnixNano()))
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,12 @@ func (s *Store) expire(ctx context.Context, tx *sql.Tx, l Limits) error {
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM containers WHERE expired AND active + ttl <= ?", now.Add(-expiredAge).UnixNano())
+	if _, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE expired = 1 AND active + ttl <= ?",
+		now.Add(-expiredAge).UnixNano()); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM containers WHERE position IN
+		(SELECT position FROM containers WHERE expired = 1 ORDER BY active DESC LIMIT -1 OFFSET ?)`, maxExpired)
 	return err
 }
 
@@ -149,7 +158,7 @@ func makeRoom(ctx context.Context, tx *sql.Tx, id string, l Limits) error {
 		}
 		if victims == nil {
 			victims, err = texts(tx.QueryContext(ctx,
-				"SELECT id FROM containers WHERE NOT expired AND auto AND id <> ? ORDER BY active", id))
+				"SELECT id FROM containers WHERE expired = 0 AND auto AND id <> ? ORDER BY active", id))
 			if err != nil {
 				return err
 			}
@@ -168,7 +177,7 @@ func makeRoom(ctx context.Context, tx *sql.Tx, id string, l Limits) error {
 // exceeded returns the limit of all containers together that is exceeded, or nil.
 func exceeded(ctx context.Context, tx *sql.Tx, l Limits) (*LimitError, error) {
 	var n int64
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM containers WHERE NOT expired").Scan(&n); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM containers WHERE expired = 0").Scan(&n); err != nil {
 		return nil, err
 	}
 	bytes, err := usage(ctx, tx, ownerContainers)
@@ -211,7 +220,7 @@ func (s *Store) UseContainer(ctx context.Context, id string, l Limits) (c Contai
 }
 
 func (s *Store) use(ctx context.Context, tx *sql.Tx, id string, l Limits) (Container, error) {
-	c, _, err := s.scanContainer(tx.QueryRowContext(ctx, "SELECT "+containerColumns+" FROM containers WHERE id = ?", id), l)
+	c, err := s.scanContainer(tx.QueryRowContext(ctx, "SELECT "+containerColumns+" FROM containers WHERE id = ?", id), l)
 	if err = notFound(err, id); err != nil || c.Expired {
 		return c, err
 	}
@@ -220,25 +229,25 @@ func (s *Store) use(ctx context.Context, tx *sql.Tx, id string, l Limits) (Conta
 	return c, err
 }
 
-const containerColumns = "position, id, name, memory_limit, auto, created, active, ttl, expired"
+const containerColumns = "id, name, owner, memory_limit, auto, created, active, ttl, expired"
 
-func (s *Store) scanContainer(row interface{ Scan(...any) error }, l Limits) (c Container, position int64, err error) {
+func (s *Store) scanContainer(row interface{ Scan(...any) error }, l Limits) (c Container, err error) {
 	var created, active, ttl int64
-	err = row.Scan(&position, &c.ID, &c.Name, &c.MemoryLimit, &c.Auto, &created, &active, &ttl, &c.Expired)
+	err = row.Scan(&c.ID, &c.Name, &c.Owner, &c.MemoryLimit, &c.Auto, &created, &active, &ttl, &c.Expired)
 	c.Created, c.Active, c.TTL = timeOf(created), timeOf(active), time.Duration(ttl)
 	if !s.now().Before(c.Active.Add(c.TTL)) && !l.inUse(c.ID) {
 		c.Expired = true // whether or not anybody has cleared it away
 	}
-	return c, position, err
+	return c, err
 }
 
-// Containers returns a page of the containers, expired ones included, in the order of their making, and whether there are
-// more. With a name it returns those of that name only. It does not count as a use. The error is a *NotFoundError with
-// the id page.After.
-func (s *Store) Containers(ctx context.Context, name string, page api.Page, l Limits) (list []Container, more bool, err error) {
-	where := where{"(? = '' OR name = ?)", []any{name, name}}
-	more, err = s.page(ctx, "containers", containerColumns, where, page, func(rows *sql.Rows) error {
-		c, _, err := s.scanContainer(rows, l)
+// Containers returns a page of an owner's containers, expired ones included, in the order of their making, and whether
+// there are more. With a name it returns those of that name only. It does not count as a use. The error is a
+// *NotFoundError with the id page.After.
+func (s *Store) Containers(ctx context.Context, owner, name string, page api.Page, l Limits) (list []Container, more bool, err error) {
+	w := where{"owner = ? AND (? = '' OR name = ?)", []any{owner, name, name}}
+	more, err = s.page(ctx, "containers", containerColumns, w, page, func(rows *sql.Rows) error {
+		c, err := s.scanContainer(rows, l)
 		list = append(list, c)
 		return err
 	})
@@ -451,7 +460,7 @@ type ContainerUsage struct {
 
 // ContainerUsage returns what containers hold now.
 func (s *Store) ContainerUsage(ctx context.Context) (u ContainerUsage, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM containers WHERE NOT expired), bytes
+	err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM containers WHERE expired = 0), bytes
 		FROM usage WHERE owner = ?`, ownerContainers).Scan(&u.Containers, &u.Bytes)
 	return u, s.wrap("get from", err)
 }

@@ -100,7 +100,7 @@ func TestContainerNotFound(t *testing.T) {
 			return err
 		}},
 		{"containers after nothing", "x", func() error {
-			_, _, err := s.Containers(t.Context(), "", api.Page{After: "x"}, plenty)
+			_, _, err := s.Containers(t.Context(), "", "", api.Page{After: "x"}, plenty)
 			return err
 		}},
 	}
@@ -119,7 +119,8 @@ func TestContainersPages(t *testing.T) {
 	t.Parallel()
 	s := open(t, store.Options{})
 	for i := range 25 {
-		create(t, s, store.Container{ID: fmt.Sprintf("c%02d", i), Name: []string{"even", "odd"}[i%2]})
+		create(t, s, store.Container{ID: fmt.Sprintf("c%02d", i), Owner: "me", Name: []string{"even", "odd"}[i%2]})
+		create(t, s, store.Container{ID: fmt.Sprintf("other %d", i), Owner: []string{"you", ""}[i%2], Name: "odd"})
 	}
 	tests := []struct {
 		name, filter string
@@ -133,10 +134,15 @@ func TestContainersPages(t *testing.T) {
 		{"ascending", "", api.Page{Order: "asc", Limit: 3, After: "c02"}, "c03", "c05", 3, true},
 		{"of a name", "odd", api.Page{Order: "asc", Limit: 2}, "c01", "c03", 2, true},
 		{"of no name", "none", api.Page{}, "", "", 0, false},
+		{"after somebody else's", "", api.Page{After: "other 1"}, "", "", -1, false},
 		{"exactly the rest", "odd", api.Page{Limit: 12}, "c23", "c01", 12, false},
 	}
 	for _, tt := range tests {
-		list, more, err := s.Containers(t.Context(), tt.filter, tt.page, plenty)
+		list, more, err := s.Containers(t.Context(), "me", tt.filter, tt.page, plenty)
+		var missing *store.NotFoundError
+		if tt.n < 0 && errors.As(err, &missing) && missing.ID == tt.page.After {
+			continue
+		}
 		first, last := "", ""
 		if len(list) > 0 {
 			first, last = list[0].ID, list[len(list)-1].ID
@@ -163,7 +169,7 @@ func TestContainersExpire(t *testing.T) {
 	leased := plenty
 	leased.InUse = func(id string) bool { return id == "leased" }
 	status := func() (expired []string) {
-		list, _, err := s.Containers(t.Context(), "", api.Page{Order: "asc"}, leased)
+		list, _, err := s.Containers(t.Context(), "", "", api.Page{Order: "asc"}, leased)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,6 +227,25 @@ func TestContainersExpire(t *testing.T) {
 		t.Errorf("%d containers are left, want the two that expired within the last day", n)
 	}
 	checkBooks(t, db)
+}
+
+// TestExpiredContainersAreForgotten has more of them than are kept: those that were used last stay.
+func TestExpiredContainersAreForgotten(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s.db")
+	c := &clock{time.Unix(1_000_000, 0)}
+	s, db := open(t, store.Options{Path: path, Now: c.now}), raw(t, path)
+	if _, err := db.Exec(`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10007)
+		INSERT INTO containers SELECT i, 'c' || i, '', '', '', 0, 0, ? + i, 0, 1 FROM n`, c.t.UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, store.Container{ID: "live"})
+	if n := query(t, db, "SELECT count(*) FROM containers"); n != 10_001 {
+		t.Errorf("%d containers, want 10,000 expired ones and the new one", n)
+	}
+	if n := query(t, db, "SELECT min(position) FROM containers"); n != 8 {
+		t.Errorf("the oldest is number %d, want 8", n)
+	}
 }
 
 func TestContainerLimits(t *testing.T) {

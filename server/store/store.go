@@ -126,6 +126,7 @@ CREATE TABLE containers (
 	position INTEGER PRIMARY KEY,
 	id TEXT NOT NULL UNIQUE,
 	name TEXT NOT NULL,
+	owner TEXT NOT NULL,
 	memory_limit TEXT NOT NULL,
 	auto INTEGER NOT NULL,
 	created INTEGER NOT NULL,
