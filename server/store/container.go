@@ -55,8 +55,8 @@ type Change struct {
 // Limits are what containers may hold. All of them are checked before a change is made; 0 allows nothing.
 type Limits struct {
 	Containers     int                  // that have not expired
-	Files          int                  // of a container, those that no client sees included
-	ContainerBytes int64                // of a container
+	Files          int                  // of a container, those that no client sees included, its memory not
+	ContainerBytes int64                // of a container, its memory included
 	Bytes          int64                // of all containers together, equal files counted once
 	InUse          func(id string) bool // containers that must not expire now; must not call the Store
 }
@@ -140,8 +140,8 @@ func expireOne(ctx context.Context, tx *sql.Tx, id string) error {
 // makeRoom checks the limits after a change of the container id, and lets others expire that were made for one response.
 func makeRoom(ctx context.Context, tx *sql.Tx, id string, l Limits) error {
 	var files, bytes int64
-	if err := tx.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(bytes), 0) FROM container_files WHERE container = ?", id).
-		Scan(&files, &bytes); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT count(nullif(path, '')), coalesce(sum(bytes), 0) FROM container_files
+		WHERE container = ?`, id).Scan(&files, &bytes); err != nil {
 		return err
 	}
 	switch {

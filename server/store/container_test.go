@@ -281,6 +281,8 @@ func TestContainerLimits(t *testing.T) {
 	ok("first", make("a", false))
 	wants("file too many", change("a", newFile("1", "/1", ""), newFile("2", "/2", ""), newFile("3", "/3", "")), "files", 2, 3)
 	wants("byte too many", change("a", newFile("1", "/1", hundred("x")), newFile("2", "/2", "x")), "container bytes", 100, 101)
+	ok("files exactly, and a memory", change("a", newFile("1", "/1", ""), newFile("2", "/2", ""), newFile("", "", "m")))
+	ok("emptied", s.ChangeContainer(t.Context(), "a", store.Change{Remove: []string{"/1", "/2", ""}}, l))
 	ok("exactly full", change("a", newFile("1", "/1", hundred("x"))))
 	ok("replaced", change("a", newFile("2", "/1", hundred("y"))))
 	ok("auto", make("busy", true, newFile("3", "/1", hundred("y")))) // the same content is no more bytes

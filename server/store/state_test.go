@@ -274,3 +274,24 @@ func TestMigration(t *testing.T) {
 	}
 	checkBooks(t, db)
 }
+
+// BenchmarkPutState puts responses of a chain that leave a small memory of their own and a large file that all share.
+func BenchmarkPutState(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Options{Path: filepath.Join(b.TempDir(), "s.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	shared, memory, i := file("/mnt/data/a", string(make([]byte, 1<<20))), make([]byte, 30<<10), 0
+	b.SetBytes(int64(len(memory) + len(shared.Data)))
+	for b.Loop() {
+		i++
+		copy(memory, fmt.Sprint(i))
+		if err := s.Put(b.Context(), withState(record(fmt.Sprint(i), "", 2_000), &store.State{Memory: memory, Files: []store.File{shared}})); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.State(b.Context(), fmt.Sprint(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
