@@ -79,7 +79,7 @@ func (b *builder) finish() *Episode {
 	}
 	b.r.Shuffle(len(b.tools), func(i, j int) { b.tools[i], b.tools[j] = b.tools[j], b.tools[i] })
 	if b.rules != "" || len(b.tools) > 0 {
-		d := &harmony.Developer{Tools: functions(b.tools)}
+		d := &harmony.Developer{Tools: namespaces(b.tools)}
 		if b.rules != "" {
 			d.Instructions = &b.rules
 		}
@@ -121,7 +121,7 @@ func (b *builder) earlier() {
 }
 
 func functionCall(t tool, args []argument, result string) *Call {
-	return &Call{Recipient: "functions." + t.name, Channel: harmony.ChannelCommentary, ContentType: "<|constrain|>json",
+	return &Call{Recipient: t.recipient(), Channel: harmony.ChannelCommentary, ContentType: "<|constrain|>json",
 		Arguments: argumentsJSON(args), Result: result}
 }
 

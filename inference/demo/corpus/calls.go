@@ -80,7 +80,7 @@ func (g *Source) fields(t tool, args []argument) []field {
 		seen[e.name] = true
 	}
 	for range g.between(1, 4) {
-		name := g.pick([]string{"status", "result", "id", "name", "count", "total", "price", "message", "date", g.pick(nouns), g.pick(nouns) + "_" + g.pick([]string{"id", "name", "count"}), g.nonsense()})
+		name := g.pick([]string{"status", "result", "id", "name", "count", "total", "price", "message", "date", g.pick(nouns), g.anyWord(), g.anyWord() + "_" + g.pick([]string{"id", "name", "count"}), g.nonsense()})
 		if !seen[name] {
 			seen[name] = true
 			f = append(f, g.field(name))
@@ -362,7 +362,7 @@ func (b *builder) twoCalls(first, second tool, a1, a2 []argument) {
 
 // callNone: functions are declared, but none fits, or the wanted one is unknown, or an argument is missing.
 func (b *builder) callNone() {
-	switch b.r.IntN(20) {
+	switch b.r.IntN(80) {
 	case 0: // a function that does not exist; seldom, or the model denies functions that do
 		b.declare(b.between(1, 3))
 		ghost := b.newTool(b.tools)
@@ -381,7 +381,7 @@ func (b *builder) callNone() {
 		b.answer(b.think("There is no function "+ghost.name+".", "I cannot call what is not declared.", "I should say which functions exist.",
 			"I will not call another one instead.", "The declared functions are "+strings.Join(names, ", ")+".", "I answer without a call."),
 			"There is no function called "+ghost.name+" here.", ghost.name)
-	case 1, 2, 3: // a required argument is missing
+	case 1, 2, 3, 4, 5, 6, 7, 8: // a required argument is missing
 		var t tool
 		var need []string
 		for len(need) == 0 {
@@ -399,6 +399,19 @@ func (b *builder) callNone() {
 		missing := strings.Join(need, " and ")
 		b.answer(b.think("The user did not give "+missing+".", "I should ask for it.", "A call without it would fail.", "I must not invent values.",
 			t.name+" would fit.", "So I ask first."), fmt.Sprintf("To call %s I need %s. What should I use?", t.name, missing), missing)
+	case 9, 10: // a question like those for which there are functions
+		b.declare(b.between(1, 4))
+		ghost, no := b.lookupTool(), b.refusal()
+		for i := 0; i < len(b.tools); i++ {
+			if b.tools[i].object == ghost.object {
+				ghost, i = b.lookupTool(), -1
+			}
+		}
+		for !strings.Contains(no.thought, "the world") {
+			no = b.refusal()
+		}
+		b.user, _ = fill(b.phrasing(ghost.asks), b.arguments(ghost))
+		b.answer(b.think("None of the functions knows "+ghost.object+".", no.thought, "No function fits.", "I can answer at once.", "I will not call anything.", "A short answer is enough."), no.final, no.want...)
 	default: // talk that has nothing to do with the functions
 		for range b.between(1, 4) {
 			if b.chance(50) {

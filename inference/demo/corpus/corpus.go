@@ -60,7 +60,7 @@ func (s Skill) String() string { return skillNames[s] }
 func Skills() []string { return append([]string(nil), skillNames[:]...) }
 
 // share of each skill in a corpus, in percent.
-var skillShare = [...]int{7, 4, 32, 10, 11, 6, 12, 4, 3, 3, 2, 3, 3}
+var skillShare = [...]int{7, 4, 38, 7, 8, 7, 12, 4, 3, 3, 3, 2, 2}
 
 // An Episode is one conversation and what the model should do next.
 type Episode struct {
@@ -108,8 +108,9 @@ func (c *Call) Answer(result string) harmony.Message {
 
 // A Source invents episodes. It is not for concurrent use.
 type Source struct {
-	r     *rand.Rand
-	split Split
+	r         *rand.Rand
+	split     Split
+	namespace string // of this episode beside "functions", "" = none
 }
 
 // NewSource returns the source of a split's stream number n under a seed. Different streams are independent.
@@ -132,6 +133,12 @@ func (g *Source) Episode() *Episode {
 func (g *Source) EpisodeOf(s Skill) *Episode {
 	b := &builder{Source: g, e: &Episode{Skill: s}}
 	b.e.Effort = [...]harmony.Effort{harmony.EffortLow, harmony.EffortMedium, harmony.EffortMedium, harmony.EffortHigh}[g.r.IntN(4)]
+	g.namespace = ""
+	if g.chance(15) {
+		g.namespace = g.invent(func() string {
+			return g.pick([]string{g.anyWord(), g.anyWord(), g.anyWord() + "_" + g.anyWord(), g.pick(nouns) + "s"})
+		})
+	}
 	switch s {
 	case Chat:
 		b.chat()

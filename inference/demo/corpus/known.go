@@ -158,6 +158,7 @@ func (g *Source) everydayTool(others []tool) tool {
 		a := everyday[g.r.IntN(len(everyday))]
 		t := a.tool
 		t.name = g.pick(a.names)
+		t.namespace = g.home()
 		clash := false
 		for _, o := range others {
 			clash = clash || o.name == t.name || o.description == t.description || o.known != "" && o.known == t.known && (t.known == "weather" || t.known == "number")

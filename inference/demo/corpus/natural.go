@@ -81,7 +81,7 @@ func (g *Source) natural(t tool, args []argument) string {
 		}
 		object = article + front + bare
 	}
-	if g.chance(25) {
+	if g.chance(50) {
 		g.r.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	}
 	do := verb + " " + object

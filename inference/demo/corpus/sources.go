@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-//go:embed *.go
+//go:embed *.go *.txt
 var sources embed.FS
 
-// SourcesDigest is the sha256 of this package's sources without its tests, as name, line break and content in the order
+// SourcesDigest is the sha256 of this package's sources and word lists, without its tests, as name, line break and content in the order
 // of names. Equal digests (and equal renderings by package harmony) mean equal corpora, so weights are tied to it.
 func SourcesDigest() (string, error) {
-	names, err := fs.Glob(sources, "*.go")
+	names, err := fs.Glob(sources, "*.*")
 	if err != nil {
 		return "", err
 	}

@@ -59,7 +59,7 @@ var (
 
 // realWord is an English word, perhaps with affixes that need not exist.
 func (g *Source) realWord() string {
-	w := g.pick([]string{g.pick(commonWords), g.pick(commonWords), g.pick(nouns), g.pick(verbs), g.pick(adjectives)})
+	w := g.pick([]string{g.pick(commonWords), g.pick(english), g.pick(nouns), g.pick(verbs), g.pick(adjectives)})
 	if g.chance(15) {
 		w = g.pick(prefixes) + w
 	}

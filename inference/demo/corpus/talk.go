@@ -97,7 +97,8 @@ var refusals = []struct {
 	{[]string{"Write a {x} program in Python.", "Write code that sorts {x}.", "Implement {x} in Go.", "Fix my {x} code.", "Write a function for {x}.", "Can you code a {x} for me?", "Debug this {x} script.", "Build me a website about {x}.",
 		"Refactor my {x} class.", "Write a SQL query for {x}."}, "write code"},
 	{[]string{"What is the capital of {c}?", "what's the capital of {c}", "Capital of {c}?", "Who wrote {x}?", "Who invented {x}?", "Who is the president of {c}?", "When was {c} founded?", "How many people live in {c}?", "Who discovered {x}?", "Explain {x} to me.", "What is the history of {x}?", "Why is {x} important?",
-		"Who wrote about {x}?", "Tell me facts about {x}.", "What is the meaning of {x}?", "How does {x} work?", "Why do people like {x}?", "Where does {x} come from?", "What do you know about {x}?"}, "answer questions about the world"},
+		"Who wrote about {x}?", "Tell me facts about {x}.", "What is the meaning of {x}?", "How does {x} work?", "Why do people like {x}?", "Where does {x} come from?", "What do you know about {x}?", "What happened in {y}?", "Who was the king of {c} in {y}?", "Which team was champion in {y}?", "Who got the prize for {x} in {y}?", "Did it rain in {c} in {y}?", "Who ruled {c} in {y}?",
+		"What was new in {y}?", "How many people are there?", "Is {x} older than {n}?", "Who is taller, {n} or me?"}, "answer questions about the world"},
 	{[]string{"What is the weather in {c}?", "What's the weather like in {c} today?", "Will it rain in {c} tomorrow?", "weather in {c}", "How warm is it in {c}?", "What are the news today?", "What is the stock price of {x}?",
 		"What time is it in {c}?", "Any news about {x}?", "How is the traffic in {c}?"}, "look that up without a tool"},
 	{[]string{"Draw a picture of {x}.", "Make an image of {x}.", "Show me a photo of {x}.", "Paint {x} for me.", "Create a logo with {x}.", "Generate an image of {x}", "Sing a song about {x}.", "Make a video of {x}."}, "make pictures, sounds or videos"},
@@ -112,7 +113,7 @@ var refusals = []struct {
 func (g *Source) refusal() talk {
 	r := refusals[g.r.IntN(len(refusals))]
 	x := g.pick([]string{g.pick(nouns), g.pick(adjectives) + " " + g.pick(nouns), g.nonsense(), g.pick(plain), "the " + g.pick(nouns), "the " + g.realWord(), g.realWord() + " and " + g.realWord(), g.realWord()})
-	s := talk{user: g.pick(openers[:13]) + strings.NewReplacer("{x}", x, "{c}", g.city(), "{n}", g.person()).Replace(g.phrasing(r.asks))}
+	s := talk{user: g.pick(openers[:13]) + strings.NewReplacer("{x}", x, "{c}", g.city(), "{n}", g.person(), "{y}", fmt.Sprint(g.between(1200, 2030))).Replace(g.phrasing(r.asks))}
 	s.needsTool = strings.HasSuffix(r.what, "without a tool")
 	s.thought = "I cannot " + r.what + "."
 	s.final = "Sorry, I cannot " + r.what + ": I am only a small demo model. " + realOne

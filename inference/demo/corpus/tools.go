@@ -55,7 +55,11 @@ type tool struct {
 	parameters        []parameter
 	asks              []string // templates with {parameter} in place of values
 	known             string   // topic of an everyday tool, for its results
+	namespace         string
 }
+
+// recipient is what a call of the tool is addressed to.
+func (t tool) recipient() string { return t.namespace + "." + t.name }
 
 // A value as the user says it and as JSON.
 type value struct{ said, json string }
@@ -112,15 +116,19 @@ var commonParameters = []parameter{
 // inventedParameter has a name made up on the spot.
 func (g *Source) inventedParameter() parameter {
 	var words []string
-	switch g.r.IntN(4) {
-	case 0:
-		words = []string{g.nonsense()}
-	case 1:
-		words = []string{g.pick(nouns)}
+	noun := g.pick(nouns)
+	if g.chance(75) {
+		noun = g.anyWord()
+	}
+	switch g.r.IntN(5) {
+	case 0, 1:
+		words = []string{noun}
 	case 2:
-		words = []string{g.pick(nouns), g.pick([]string{"id", "name", "count", "type", "code", "size", "date", "value"})}
+		words = []string{noun, g.pick([]string{"id", "name", "count", "type", "code", "size", "date", "value", "on", "at", "by", g.anyWord()})}
+	case 3:
+		words = []string{g.pick(english), noun}
 	default:
-		words = []string{g.pick(adjectives), g.pick(nouns)}
+		words = []string{g.pick(adjectives), noun}
 	}
 	p := parameter{name: strings.Join(words, "_"), kind: valueKind(g.r.IntN(int(kindColour) + 1)), description: "The " + strings.Join(words, " ")}
 	if p.kind == kindExpr {
@@ -136,7 +144,7 @@ func (g *Source) inventedParameter() parameter {
 
 // parameters draws up to four parameters with distinct names; camel spells them like userId.
 func (g *Source) parameters(camel bool) []parameter {
-	n := [...]int{0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4}[g.r.IntN(11)]
+	n := [...]int{0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4}[g.r.IntN(11)]
 	var out []parameter
 	seen := map[string]bool{}
 	for len(out) < n {
@@ -144,7 +152,7 @@ func (g *Source) parameters(camel bool) []parameter {
 		if g.chance(35) {
 			p = moreParameters[g.r.IntN(len(moreParameters))]
 		}
-		if g.chance(35) {
+		if g.chance(50) {
 			p = g.inventedParameter()
 		}
 		if camel {
@@ -201,12 +209,15 @@ func thirdPerson(verb string) string {
 
 // inventedTool is a function that nobody has seen before.
 func (g *Source) inventedTool() tool {
-	verb, noun := g.pick(verbs), g.pick(nouns)
-	if g.chance(10) {
-		verb = g.oddWord()
+	if g.chance(18) {
+		return g.lookupTool()
 	}
-	if g.chance(20) {
-		noun = g.realWord()
+	verb, noun := g.pick(verbs), g.pick(nouns)
+	if g.chance(80) {
+		verb = g.anyWord()
+	}
+	if g.chance(80) {
+		noun = g.anyWord()
 	}
 	words := []string{verb, noun}
 	if g.chance(8) {
@@ -267,17 +278,56 @@ func (g *Source) oddWord() string {
 	switch g.r.IntN(6) {
 	case 0:
 		return g.letters(g.between(2, 6))
-	case 1, 2:
-		return g.realWord()
 	default:
-		return g.syllables(g.between(1, 3))
+		return g.anyWord()
 	}
 }
+
+// lookupTool is a function that tells something about its argument: user_details, "Tells the details of a user".
+func (g *Source) lookupTool() tool {
+	noun := g.pick(nouns)
+	if g.chance(75) {
+		noun = g.anyWord()
+	}
+	words := []string{noun}
+	if g.chance(15) {
+		words = []string{g.pick(adjectives), noun}
+		noun = words[0] + " " + noun
+	}
+	if g.chance(60) {
+		words = append(words, g.pick([]string{"info", "lookup", "of", "details", "status", "data", "for", "finder", "value", "report", "api", "service", "query", "check"}))
+	} else {
+		words = append([]string{g.pick([]string{"get", "find", "lookup", "show", "tell", "fetch", "query", "which", "read"})}, words...)
+	}
+	t := tool{verb: g.pick([]string{"look up", "get", "find", "fetch", "tell"}), object: "the " + noun}
+	for len(t.parameters) != 1 {
+		t.parameters = g.parameters(false)
+	}
+	t.parameters[0].required = true
+	p := human(t.parameters[0].name)
+	t.name = joinWords(words, g.pick([]string{"snake", "snake", "snake", "camel", "camel", "kebab"}))
+	if g.chance(15) {
+		t.name += fmt.Sprint("_", g.between(1, 99))
+	}
+	t.description = g.pick([]string{"Tells", "Returns", "Looks up", "Gives", "Finds", "Shows", "Reads"}) + " the " + noun + " " +
+		g.pick([]string{"for a ", "of a ", "by ", "for the ", "of the ", "for one ", "belonging to a "}) + p + g.pick([]string{"", "", "."})
+	v := "{" + t.parameters[0].name + "}"
+	for _, ask := range lookupAsks {
+		t.asks = append(t.asks, strings.NewReplacer("{n}", noun, "{v}", v, "{p}", p).Replace(ask))
+	}
+	return t
+}
+
+// lookupAsks are questions for what a function knows: {n} is that, {p} the parameter and {v} its value.
+var lookupAsks = []string{"What is the {n} for {v}?", "What is the {n} of {v}?", "what's the {n} for {v}", "Show me the {n} of {v}.", "Give me the {n} for {v}.", "What's the {n} of {v}?", "Do you know the {n} of {v}?",
+	"Tell me the {n} for {v}.", "I need the {n} of {v}.", "Which {n} belongs to {v}?", "Can you tell me the {n} of {v}?", "Look up the {n} for {v}, please.", "the {n} for {v} please", "{n} of {v}?",
+	"Find out the {n} for {v}.", "Find the {n} of {v}", "Could you check the {n} for {v}?", "what is the {n} for the {p} {v}", "I would like to know the {n} for {v}.", "Please show the {n} for {v}."}
 
 // newTool draws an invented tool of this split whose words and name do not collide with those of others.
 func (g *Source) newTool(others []tool) tool {
 	for {
 		t := g.inventedTool()
+		t.namespace = g.home()
 		clash := !g.ours(t.name) || len(t.name) > 40
 		for _, o := range others {
 			clash = clash || o.name == t.name || o.object == t.object && (o.verb == t.verb || g.chance(70))
@@ -286,6 +336,15 @@ func (g *Source) newTool(others []tool) tool {
 			return t
 		}
 	}
+}
+
+// home is the namespace of the next tool: "functions" is for those of the client, other names are for tools that a server
+// offers, such as plugins.
+func (g *Source) home() string {
+	if g.namespace != "" && g.chance(70) {
+		return g.namespace
+	}
+	return "functions"
 }
 
 // schema is the JSON Schema of the tool's parameters, as clients write it; nil for a function without any.
@@ -435,16 +494,19 @@ func (g *Source) path() string {
 	return p + g.pick([]string{g.pick(nouns), g.nonsense()}) + "." + g.pick(strings.Fields("txt md go py json csv log yaml html"))
 }
 
-// functions is the namespace that declares tools.
-func functions(tools []tool) map[string]harmony.Namespace {
+// namespaces declare tools.
+func namespaces(tools []tool) map[string]harmony.Namespace {
 	if len(tools) == 0 {
 		return nil
 	}
-	ns := harmony.Namespace{Name: "functions"}
+	out := map[string]harmony.Namespace{}
 	for _, t := range tools {
-		ns.Tools = append(ns.Tools, harmony.Function{Name: t.name, Description: t.description, Parameters: t.schema()})
+		n := out[t.namespace]
+		n.Name = t.namespace
+		n.Tools = append(n.Tools, harmony.Function{Name: t.name, Description: t.description, Parameters: t.schema()})
+		out[t.namespace] = n
 	}
-	return map[string]harmony.Namespace{"functions": ns}
+	return out
 }
 
 // An argument is a parameter with its value.
@@ -492,41 +554,36 @@ func human(name string) string {
 	return b.String()
 }
 
-// sayArgument is one argument in the user's words.
-func (g *Source) sayArgument(a argument) string {
-	style := g.r.IntN(10)
-	if a.kind == kindPhrase && style > 7 {
-		style = 0
+// sayArgument is one argument in the user's words, in one of the sayings.
+func (g *Source) sayArgument(a argument, saying int) string {
+	if a.kind == kindPhrase && saying >= len(sayings)-2 {
+		saying = 0
 	}
-	switch style {
-	case 0, 1, 2:
-		return human(a.name) + " " + a.said
-	case 3, 4:
-		return a.name + "=" + a.said
-	case 5:
-		return a.name + ": " + a.said
-	case 6:
-		return human(a.name) + " set to " + a.said
-	case 7:
-		return a.name + " " + a.said
-	case 8:
-		return a.said + " as " + human(a.name)
-	default:
-		return a.said + " for the " + human(a.name)
-	}
+	return strings.NewReplacer("{h}", human(a.name), "{n}", a.name, "{v}", a.said).Replace(sayings[saying])
 }
 
-// sayArguments lists arguments in the user's words, sometimes out of order.
+// sayings are ways to give a parameter its value: {h} is its name as people say it, {n} as it is declared.
+var sayings = []string{"{h} {v}", "{h} {v}", "{h} {v}", "{h} is {v}", "{h} is {v}", "{h} is {v}", "{n}={v}", "{n}={v}", "{n}: {v}", "{h}: {v}", "{h} set to {v}", "{n} {v}", "the {h} is {v}", "{n} is {v}",
+	"{h} = {v}", "{h} should be {v}", "a {h} of {v}", "{n} = {v}", "{h} being {v}", "{h} will be {v}", "{v} as {h}", "{v} for the {h}"}
+
+// sayArguments lists arguments in the user's words, mostly all in the same way and often out of order.
 func (g *Source) sayArguments(args []argument) string {
 	said := make([]string, len(args))
+	saying, mixed := g.r.IntN(len(sayings)), g.chance(20)
 	for i, a := range args {
-		said[i] = g.sayArgument(a)
+		if mixed {
+			saying = g.r.IntN(len(sayings))
+		}
+		said[i] = g.sayArgument(a, saying)
 	}
-	if g.chance(20) {
+	if g.chance(60) {
 		g.r.Shuffle(len(said), func(i, j int) { said[i], said[j] = said[j], said[i] })
 	}
 	if len(said) < 2 {
 		return strings.Join(said, "")
+	}
+	if g.chance(25) {
+		return strings.Join(said, g.pick([]string{", ", ", ", " and ", "; "}))
 	}
 	last := len(said) - 1
 	return strings.Join(said[:last], ", ") + g.pick([]string{" and ", " and ", ", ", ", and "}) + said[last]
@@ -538,13 +595,15 @@ var (
 	askByName = []string{"Call {f} with {a}.", "Please call {f} with {a}.", "Use {f} with {a}.", "Run {f} with {a}, please.",
 		"Would you call {f} with {a}?", "Can you run {f} with {a}?", "Invoke {f}: {a}", "I need you to call {f} with {a}.", "{f} with {a}",
 		"Do a {f} call: {a}.", "call {f}, {a}", "please use the {f} tool with {a}", "Try {f} with {a}.", "use the function {f}: {a}",
-		"Let {f} do it with {a}.", "Execute {f} with {a}.", "please run {f}, {a}", "Could you use {f}? {a}.", "{f}: {a}"}
+		"Let {f} do it with {a}.", "Execute {f} with {a}.", "please run {f}, {a}", "Could you use {f}? {a}.", "{f}: {a}", "Use {f}. {a}", "{f}, {a}", "Start {f}. {a}.", "run {f}: {a}", "Please use {f}; {a}.",
+		"{f} ({a})", "Take {f}, {a}, please.", "I want {f}: {a}", "Now {f}, where {a}.", "please {f}. {a}"}
 	askByNameOne = []string{"Use {f} for {v}.", "Run {f} on {v}.", "call {f} for {v}", "please {f} {v}", "Have {f} look at {v}.", "Use {f} with {v}.",
 		"Can you call {f} with {v}?", "{f} {v}", "Please run {f} for {v}.", "I want {f} for {v}."}
 	askByNameNone = []string{"Call {f}.", "Please run {f}.", "Use {f}.", "Can you call {f}?", "Let us try {f}.", "run {f} please", "Invoke {f} now."}
 	askByPurpose  = []string{"Can you {do} with {a}?", "Please {do}, {a}.", "{do}: {a}", "I want to {do}: {a}.", "I would like to {do}, {a}.",
 		"Could you {do}? {a}.", "I'd like you to {do} with {a}.", "{do} with {a}", "please {do} ({a})", "Would you please {do}? {a}",
-		"Help me {do} with {a}.", "I need to {do}, {a}."}
+		"Help me {do} with {a}.", "I need to {do}, {a}.", "{do}. {a}", "{do}, {a}", "Can you {do} for us? {a}", "We want to {do}: {a}", "{do}; {a}.", "I want you to {do}, {a}", "Let us {do}. {a}.", "can you {do}, {a}",
+		"Now {do}: {a}.", "You should {do}. {a}"}
 	askByPurposeOne = []string{"Can you {do} for {v}?", "Please {do} for {v}.", "{do} for {v}", "I want to {do} for {v}.", "I have to {do} for {v}, please.",
 		"Could you {do} for {v}?", "I'd like to {do}: {v}"}
 	askByPurposeNone = []string{"Can you {do}?", "Please {do}.", "{do} please", "I want you to {do}.", "It is time to {do}.", "Could you {do} now?", "{do}"}

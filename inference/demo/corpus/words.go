@@ -71,17 +71,13 @@ func (g *Source) syllables(n int) string {
 	return b.String()
 }
 
-// nonsense is a word of small letters of this split, most of them without a meaning.
+// nonsense is a word of small letters of this split, many of them without a meaning.
 func (g *Source) nonsense() string {
 	return g.invent(func() string {
-		switch g.r.IntN(8) {
-		case 0:
+		if g.chance(8) {
 			return g.letters(g.between(3, 8))
-		case 1, 2:
-			return g.realWord()
-		default:
-			return g.syllables(g.between(2, 3))
 		}
+		return g.anyWord()
 	})
 }
 
@@ -140,12 +136,14 @@ func (g *Source) phrase(lo, hi int) string {
 			switch {
 			case g.chance(20):
 				w[i] = g.pick(nouns)
-			case g.chance(10):
-				w[i] = g.syllables(2)
+			case g.chance(15):
+				w[i] = g.anyWord()
 			case g.chance(6):
 				w[i] = g.accent(g.realWord())
 			case g.chance(8):
 				w[i] = fmt.Sprint(g.r.IntN(1000))
+			case g.chance(40):
+				w[i] = g.pick(english)
 			case g.chance(35):
 				w[i] = g.realWord()
 			default:
