@@ -3,9 +3,8 @@ package main
 import "testing"
 
 // The model card's rates on the set plain at temperature 1, the server's default, without a Gate: this plays the first of
-// the conversations that they come from. The bounds are the measured rates less two standard deviations for this number
-// of conversations, since sampling is seeded but the order of sums differs between machines. The goals, 98 % well-formed
-// and 90 % right, are higher; see the card.
+// the conversations that they come from. Sampling is seeded, but the order of sums differs between machines, so the bound
+// of right calls is the measured rate less two standard deviations for this number of conversations.
 func TestPromisedRates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays 80 conversations")
@@ -22,7 +21,7 @@ func TestPromisedRates(t *testing.T) {
 	})
 	p.temperature = 1
 	calls, talk, err := p.playPlain(80, 1, func(q *prompt, o *outcome) {
-		if o.wellFormed < o.turns || !o.firstRight {
+		if o.declared < o.turns || !o.firstRight {
 			t.Logf("%s: %s\n%s", q.Name, q.User, o.report)
 		}
 	})
@@ -33,13 +32,13 @@ func TestPromisedRates(t *testing.T) {
 	t.Logf("talk: %s", talk)
 	all := calls
 	all.merge(talk)
-	if 100*all.wellFormed < 90*all.turns {
-		t.Errorf("%d of %d turns are well-formed, want 90%%", all.wellFormed, all.turns)
+	if 100*all.wellFormed < 98*all.turns {
+		t.Errorf("%d of %d turns are well-formed, want 98%%", all.wellFormed, all.turns)
 	}
-	if 100*calls.firstRight < 45*calls.episodes {
-		t.Errorf("%d of %d calls are right, want 45%%", calls.firstRight, calls.episodes)
+	if 100*calls.firstRight < 85*calls.episodes {
+		t.Errorf("%d of %d calls are right, want 85%%", calls.firstRight, calls.episodes)
 	}
-	if 100*talk.firstRight < 85*talk.episodes {
-		t.Errorf("%d of %d messages without a call get an answer at once, want 85%%", talk.firstRight, talk.episodes)
+	if 100*talk.firstRight < 90*talk.episodes {
+		t.Errorf("%d of %d messages without a call get an answer at once, want 90%%", talk.firstRight, talk.episodes)
 	}
 }

@@ -46,7 +46,7 @@ func run() error {
 			way := ways[q.Name]
 			way.add(o)
 			ways[q.Name] = way
-			if *verbose && (o.wellFormed < o.turns || o.callsRight < o.calls || !o.answered) {
+			if *verbose && (o.declared < o.turns || o.callsRight < o.calls || !o.answered) {
 				fmt.Printf("--- %s: %s\n%s\n", q.Name, q.User, o.report)
 			}
 		})
@@ -77,7 +77,7 @@ func run() error {
 			all.add(o)
 			e := effort[episodes[i].Effort]
 			effort[episodes[i].Effort] = [2]int{e[0] + o.thought, e[1] + 1}
-			if *verbose && (o.wellFormed < o.turns || o.callsRight < o.calls || !o.answered) {
+			if *verbose && (o.declared < o.turns || o.callsRight < o.calls || !o.answered) {
 				fmt.Printf("--- %s: %s\n%s\n", name, request(episodes[i]), o.report)
 			}
 		}
@@ -132,13 +132,14 @@ func atOnce(n int, work func(int) (*outcome, error)) ([]*outcome, error) {
 
 // A tally adds outcomes up.
 type tally struct {
-	episodes, turns, wellFormed, calls, callsRight, firstRight, answered int
+	episodes, turns, wellFormed, declared, calls, callsRight, firstRight, answered int
 }
 
 func (t *tally) add(o *outcome) {
 	t.episodes++
 	t.turns += o.turns
 	t.wellFormed += o.wellFormed
+	t.declared += o.declared
 	t.calls += o.calls
 	t.callsRight += o.callsRight
 	if o.firstRight {
@@ -153,6 +154,7 @@ func (t *tally) merge(u tally) {
 	t.episodes += u.episodes
 	t.turns += u.turns
 	t.wellFormed += u.wellFormed
+	t.declared += u.declared
 	t.calls += u.calls
 	t.callsRight += u.callsRight
 	t.firstRight += u.firstRight
@@ -166,6 +168,6 @@ func (t tally) String() string {
 		}
 		return fmt.Sprintf("%5.1f%%", 100*float64(a)/float64(b))
 	}
-	return fmt.Sprintf("%4d episodes  well-formed %s of %4d turns  first step right %s  calls right %s of %3d  answer right %s",
-		t.episodes, rate(t.wellFormed, t.turns), t.turns, rate(t.firstRight, t.episodes), rate(t.callsRight, t.calls), t.calls, rate(t.answered, t.episodes))
+	return fmt.Sprintf("%4d episodes  well-formed %s, and of declared tools %s of %4d turns  first step right %s  calls right %s of %3d  answer right %s",
+		t.episodes, rate(t.wellFormed, t.turns), rate(t.declared, t.turns), t.turns, rate(t.firstRight, t.episodes), rate(t.callsRight, t.calls), t.calls, rate(t.answered, t.episodes))
 }

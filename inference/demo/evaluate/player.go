@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"chorale/inference/checkpoint"
@@ -70,6 +71,7 @@ type turn struct {
 	tokens   []int32
 	messages []*harmony.Message
 	damage   string // what is not well-formed; "" = nothing
+	unknown  string // a recipient that is not declared; "" = none
 }
 
 // last is the message that ends the turn: a call or the answer.
@@ -113,7 +115,10 @@ func (p *player) speak(ctx context.Context, prompt []int32, recipients []string,
 		}
 		if d.Close != nil {
 			t.messages = append(t.messages, d.Close)
-			t.damage = p.misplaced(d.Close, token.Token, recipients)
+			t.damage = p.misplaced(d.Close, token.Token)
+			if to := d.Close.Recipient; to != "" && !slices.Contains(recipients, to) {
+				t.unknown = to
+			}
 		}
 	}
 	end, err := g.End()
@@ -145,7 +150,7 @@ func (p *player) newGate(recipients []string) *harmony.Gate {
 }
 
 // misplaced says what about a message that parses is still not as the format wants it, given the token that ended it.
-func (p *player) misplaced(m *harmony.Message, end int32, recipients []string) string {
+func (p *player) misplaced(m *harmony.Message, end int32) string {
 	ended := string(p.codec.Tokenizer().AppendToken(nil, end))
 	want := "<|end|>"
 	switch {
@@ -153,14 +158,7 @@ func (p *player) misplaced(m *harmony.Message, end int32, recipients []string) s
 		return fmt.Sprintf("a message of role %q", m.Role)
 	case m.Recipient != "":
 		want = "<|call|>"
-		known := false
-		for _, r := range recipients {
-			known = known || r == m.Recipient
-		}
-		if !known {
-			return fmt.Sprintf("a call of %q, which is not declared", m.Recipient)
-		}
-		if strings.HasPrefix(m.Recipient, "functions.") && !json.Valid([]byte(content(m))) {
+		if m.Recipient != "python" && !json.Valid([]byte(content(m))) {
 			return "arguments are not JSON: " + content(m)
 		}
 	case m.Channel == harmony.ChannelFinal:
@@ -177,6 +175,7 @@ func (p *player) misplaced(m *harmony.Message, end int32, recipients []string) s
 // An outcome is how an episode went.
 type outcome struct {
 	turns, wellFormed int
+	declared          int  // turns that are well-formed and call nothing that is not declared
 	calls, callsRight int  // of the calls that should have been made
 	firstRight        bool // the first turn's: the right call, or none where none was due
 	answered          bool // the answer was reached and says what it should
@@ -207,6 +206,11 @@ func (p *player) play(ctx context.Context, e *corpus.Episode, seed uint64) (*out
 			return o, nil
 		}
 		o.wellFormed++
+		if t.unknown != "" {
+			o.report += "UNKNOWN: " + t.unknown + " is not declared\n"
+			return o, nil
+		}
+		o.declared++
 		last := t.last()
 		if i == 0 && t.messages[0].Channel == harmony.ChannelAnalysis && t.messages[0].Recipient == "" {
 			o.thought = p.codec.Tokenizer().Count(content(t.messages[0]))

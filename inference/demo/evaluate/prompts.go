@@ -141,7 +141,7 @@ func (p *player) playPrompts(only string, seed uint64, times int, verbose bool) 
 	var all tally
 	for i, o := range outcomes {
 		all.add(o)
-		good := o.wellFormed == o.turns && o.callsRight == len(chosen[i].Calls) && o.answered
+		good := o.declared == o.turns && o.callsRight == len(chosen[i].Calls) && o.answered
 		mark := map[bool]string{true: "ok  ", false: "FAIL"}[good]
 		fmt.Printf("%s %s: %s\n", mark, chosen[i].Name, chosen[i].User)
 		if verbose || !good {
