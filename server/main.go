@@ -36,6 +36,11 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
+// exitWith is the error of a command that has said all there is to say.
+type exitWith int
+
+func (e exitWith) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 // errUsage marks an error of the command line that only the command itself can see.
 var errUsage = errors.New("usage")
 
@@ -47,6 +52,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &failed) && !errors.Is(err, errUsage):
+		if code, ok := failed.error.(exitWith); ok {
+			return int(code)
+		}
 		fmt.Fprintf(std.err, "chorale: %v\n", err)
 		return exitFailure
 	default:
@@ -81,7 +89,7 @@ Settings of serve also come from the environment (--max-queue is CHORALE_MAX_QUE
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run reports errors
 		Reader:         std.in, Writer: std.out, ErrWriter: std.err,
 		Commands: []*cli.Command{
-			newServe(cfg, std), newChat(cfg, std), newTokens(std), newHarmony(std), newLogits(cfg, std), newDoctor(cfg, std),
+			newServe(cfg, std), newChat(cfg, std), newTokens(std), newHarmony(std), newLogits(cfg, std), newPython(cfg, std), newDoctor(cfg, std),
 			newVersion(std),
 		},
 	}

@@ -49,14 +49,18 @@ func defaultCacheDir() string {
 
 // newPythonOptions reads the flags.
 func newPythonOptions(c *cli.Command, sealKey []byte) pythonOptions {
-	o := pythonOptions{
-		enabled: c.Bool("python"), stateless: c.Bool("python-stateless"), packages: c.StringSlice("python-package"),
+	return pythonOptions{
+		cacheDir: pythonCache(c.String("cache-dir")), enabled: c.Bool("python"), stateless: c.Bool("python-stateless"), packages: c.StringSlice("python-package"),
 		sessions: c.Int("python-sessions"), sessionMiB: c.Int("python-session-mib"), allMiB: c.Int("python-mib"), key: sealKey,
 	}
-	if dir := c.String("cache-dir"); dir != "" {
-		o.cacheDir = filepath.Join(dir, "python")
+}
+
+// pythonCache is Python's part of the cache directory; "" = none.
+func pythonCache(dir string) string {
+	if dir == "" {
+		return ""
 	}
-	return o
+	return filepath.Join(dir, "python")
 }
 
 // An interpreter is Python, which starts beside the rest of the server: until it is there, calls wait for it.
