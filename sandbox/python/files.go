@@ -26,10 +26,13 @@ const (
 	TempDir = "/tmp"
 )
 
+// sessionDirs are there from the beginning, parents first.
+var sessionDirs = []string{"lib", "mnt", "mnt/data", "tmp"}
+
 // newFiles makes what a new session sees at the root. The libraries are mounted over the empty directories.
 func newFiles(maxBytes int64, maxFiles int) (*sandbox.Mem, error) {
 	m := sandbox.NewMem(maxBytes, maxFiles)
-	for _, name := range []string{"lib", "mnt", "mnt/data", "tmp"} {
+	for _, name := range sessionDirs {
 		if err := m.Mkdir(name); err != nil {
 			return nil, fmt.Errorf("limits of disk (%d bytes) and files (%d) are too small: %w", maxBytes, maxFiles, err)
 		}

@@ -268,7 +268,5 @@ func TestOptionsAreChecked(t *testing.T) {
 	if _, err := s.Exec(t.Context(), python.Cell{Code: strings.Repeat(" ", 5<<20)}); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("a long cell: %v", err)
 	}
-	if live := p.Stats().Live; live != 1 {
-		t.Errorf("%d sessions live", live)
-	}
+	waitLive(t, p, 1)
 }

@@ -195,6 +195,11 @@ func (img *Image) start(ctx context.Context, o BootOptions, paths []string) erro
 	if err != nil {
 		return err
 	}
+	for _, name := range append([]string{"."}, sessionDirs...) { // the import system remembers when they were changed
+		if err := files.SetTimes(name, bootTime.UnixNano(), bootTime.UnixNano()); err != nil {
+			return err
+		}
+	}
 	var out console
 	out.reset(maxBootOutput, nil)
 	now := bootTime

@@ -138,7 +138,7 @@ class Runner:
         stateful = request.get("stateful", True)
         first = self.cells == 0
         self.cells += 1
-        if request.get("seed") and (first or not stateful):
+        if request.get("seed"):  # the first cell of a session, also of one that goes on from a snapshot
             self.seed(request["seed"])
         if first and not self.warming:
             try:
