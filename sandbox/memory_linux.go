@@ -4,10 +4,12 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +22,10 @@ const maxCopyBack = 1024
 // A region is an address range for one linear memory: reserved at once, committed by the kernel page by page, and with
 // an image mapped copy-on-write at its start.
 type region struct {
-	base  []byte
-	image *backing // mapped at the start
-	scan  []byte   // page map entries, kept for the next reset
+	base   []byte
+	image  *backing    // mapped at the start
+	scan   []byte      // page map entries, kept for the next reset
+	ranges []scanRange // the same for newer kernels
 }
 
 // newRegion reserves capBytes. The image, if not nil, must not be longer.
@@ -91,13 +94,69 @@ func (r *region) reset(image *backing, size uint64) error {
 	return nil
 }
 
-// private lists the pages of the first size bytes that are no longer the image's, or that are in use beyond it. The
-// kernel's page map says so for unprivileged processes too: bit 61 is set for pages of a file, 62 and 63 for pages that
-// are swapped out or present (Documentation/admin-guide/mm/pagemap.rst).
+// private lists the pages of the first size bytes that are no longer the image's, or that are in use beyond it.
 func (r *region) private(size uint64) ([]uint64, error) {
 	if r.image == nil || r.image.pagemap == nil {
 		return nil, os.ErrNotExist
 	}
+	pages, err := r.scanPrivate(size)
+	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) { // before Linux 6.7
+		return r.readPrivate(size)
+	}
+	return pages, err
+}
+
+// A scanRequest is struct pm_scan_arg of linux/fs.h, and a scanRange struct page_region.
+type scanRequest struct {
+	size, flags, start, end, walkEnd, vec, vecLen, maxPages     uint64
+	categoryInverted, categoryMask, categoryAnyOf, returnedMask uint64
+}
+
+type scanRange struct{ start, end, categories uint64 }
+
+const (
+	pagemapScan      = 0xc0606610 // PAGEMAP_SCAN, with the size of its argument
+	scanRequestBytes = 96
+	pageIsFile       = 1 << 2
+	pageIsPresent    = 1 << 3
+	pageIsSwapped    = 1 << 4
+	maxScanRanges    = 1024
+)
+
+// scanPrivate asks the kernel for the ranges of pages that are in use and not a file's.
+func (r *region) scanPrivate(size uint64) ([]uint64, error) {
+	if r.ranges == nil {
+		r.ranges = make([]scanRange, maxScanRanges)
+	}
+	page := uint64(os.Getpagesize())
+	base := uint64(r.address())
+	var pages []uint64
+	for at := base; at < base+size; {
+		q := &scanRequest{
+			size: scanRequestBytes, start: at, end: base + size, vec: uint64(reflect.ValueOf(r.ranges).Pointer()), vecLen: maxScanRanges,
+			categoryInverted: pageIsFile, categoryMask: pageIsFile, categoryAnyOf: pageIsPresent | pageIsSwapped, returnedMask: pageIsFile,
+		}
+		n, _, e := syscall.Syscall(syscall.SYS_IOCTL, r.image.pagemap.Fd(), pagemapScan, reflect.ValueOf(q).Pointer())
+		runtime.KeepAlive(q)
+		if e != 0 {
+			return nil, e
+		}
+		for _, found := range r.ranges[:n] {
+			for p := (found.start - base) / page; p < (found.end-base)/page; p++ {
+				pages = append(pages, p)
+			}
+		}
+		if q.walkEnd <= at {
+			break
+		}
+		at = q.walkEnd
+	}
+	return pages, nil
+}
+
+// readPrivate finds the same in the page map, which has an entry for each page: bit 61 is set for pages of a file, 62 and
+// 63 for pages that are swapped out or present (Documentation/admin-guide/mm/pagemap.rst).
+func (r *region) readPrivate(size uint64) ([]uint64, error) {
 	page := uint64(os.Getpagesize())
 	n := size / page
 	if uint64(len(r.scan)) < 8*n {
