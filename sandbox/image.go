@@ -73,6 +73,9 @@ func (in *Instance) Capture() (*Image, error) {
 // Hash identifies the content, the module included.
 func (img *Image) Hash() [sha256.Size]byte { return img.hash }
 
+// Module is the hash of the module that the image belongs to.
+func (img *Image) Module() [sha256.Size]byte { return img.module }
+
 // Bytes is the size of the memory.
 func (img *Image) Bytes() uint64 { return img.size }
 
@@ -92,7 +95,7 @@ var errImageClosed = errors.New("image is closed")
 // Fork returns an instance in the state of the image; neither start nor initialization code runs. On Linux the memory
 // is mapped copy-on-write and costs only the pages that the guest writes.
 func (m *Module) Fork(ctx context.Context, img *Image, c Config) (*Instance, error) {
-	if img.module != m.hash {
+	if img.module != m.hash || len(img.globals) != len(m.globals) {
 		return nil, errors.New("fork: the image belongs to another module")
 	}
 	img.mu.RLock()

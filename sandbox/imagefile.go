@@ -25,7 +25,7 @@ type imageHead struct {
 // maxGlobals is far above what modules have.
 const maxGlobals = 1 << 16
 
-// WriteTo implements io.WriterTo, in the form that Module.ReadImage reads.
+// WriteTo implements io.WriterTo, in the form that ReadImage reads.
 func (img *Image) WriteTo(w io.Writer) (int64, error) {
 	img.mu.RLock()
 	defer img.mu.RUnlock()
@@ -54,11 +54,10 @@ func (img *Image) WriteTo(w io.Writer) (int64, error) {
 	return written, nil
 }
 
-// ReadImage reads what WriteTo wrote, to the end of r, and checks it against its hash: a damaged, cut or longer one, and
-// one of another module, is refused. The hash finds damage, not malice: who can write a stored image decides what
-// guests do.
-func (m *Module) ReadImage(r io.Reader) (*Image, error) {
-	img, err := m.readImage(r)
+// ReadImage reads what WriteTo wrote, to the end of r, and checks it against its hash: a damaged, cut or longer one is
+// refused. The hash finds damage, not malice: who can write a stored image decides what guests do.
+func ReadImage(r io.Reader) (*Image, error) {
+	img, err := readImage(r)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errors.New("it is cut short")
 	}
@@ -68,7 +67,7 @@ func (m *Module) ReadImage(r io.Reader) (*Image, error) {
 	return img, nil
 }
 
-func (m *Module) readImage(r io.Reader) (*Image, error) {
+func readImage(r io.Reader) (*Image, error) {
 	magic := make([]byte, len(imageMagic))
 	if _, err := io.ReadFull(r, magic); err != nil {
 		return nil, err
@@ -81,14 +80,10 @@ func (m *Module) readImage(r io.Reader) (*Image, error) {
 		return nil, err
 	}
 	switch {
-	case head.Module != m.hash:
-		return nil, errors.New("it belongs to another module")
 	case head.Size > maxMemoryBytes || head.Size%pageBytes != 0 || head.Content > head.Size || head.Content%deltaPageBytes != 0:
 		return nil, fmt.Errorf("it is damaged: %d bytes of content in a memory of %d", head.Content, head.Size)
-	case int(head.Globals) != len(m.globals) || head.Globals > maxGlobals:
-		return nil, fmt.Errorf("it is damaged: %d globals, the module has %d", head.Globals, len(m.globals))
-	case m.fixed != "":
-		return nil, fmt.Errorf("the module %s, which an image cannot hold", m.fixed)
+	case head.Globals > maxGlobals:
+		return nil, fmt.Errorf("it is damaged: %d globals", head.Globals)
 	}
 	img := &Image{module: head.Module, size: head.Size, globals: make([]uint64, head.Globals)}
 	if err := binary.Read(r, binary.LittleEndian, img.globals); err != nil {
@@ -141,7 +136,7 @@ func (img *Image) Save(name string) error {
 
 // LoadImage reads a file that Save wrote, as ReadImage does. A file that belongs to another user, or that others can
 // write or read, is refused. The error wraps fs.ErrNotExist when there is none.
-func (m *Module) LoadImage(name string) (*Image, error) {
+func LoadImage(name string) (*Image, error) {
 	fi, err := os.Lstat(name)
 	switch {
 	case err != nil:
@@ -158,7 +153,7 @@ func (m *Module) LoadImage(name string) (*Image, error) {
 		return nil, fmt.Errorf("load image: %w", err)
 	}
 	defer f.Close()
-	img, err := m.ReadImage(f)
+	img, err := ReadImage(f)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, err)
 	}

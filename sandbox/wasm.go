@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -531,8 +532,10 @@ func (m *module) encode() []byte {
 		if n == 0 {
 			return
 		}
-		body := append(binary.AppendUvarint(nil, uint64(n)), entries...)
-		out = append(binary.AppendUvarint(append(out, id), uint64(len(body))), body...)
+		count := binary.AppendUvarint(nil, uint64(n))
+		out = slices.Grow(out, len(entries)+32)
+		out = append(binary.AppendUvarint(append(out, id), uint64(len(count)+len(entries))), count...)
+		out = append(out, entries...)
 	}
 	put(secType, len(m.types), concat(m.types, func(b []byte, t funcType) []byte {
 		return appendBytes(appendBytes(append(b, 0x60), t.params), t.results)
@@ -565,7 +568,7 @@ func (m *module) encode() []byte {
 		body := binary.AppendUvarint(nil, uint64(*m.dataCount))
 		out = append(append(out, secDataCount, byte(len(body))), body...)
 	}
-	put(secCode, len(m.code), concat(m.code, func(b []byte, c code) []byte { return appendBytes(b, c.encode()) }))
+	put(secCode, len(m.code), m.encodeCode())
 	put(secData, len(m.data), concat(m.data, func(b []byte, d dataSegment) []byte { return d.append(b) }))
 	for _, c := range m.customs {
 		body := append(appendBytes(nil, []byte(c.name)), c.payload...)
@@ -606,12 +609,23 @@ func (l limits) append(dst []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(append(dst, 1), uint64(l.min)), uint64(*l.max))
 }
 
-func (c code) encode() []byte {
-	b := binary.AppendUvarint(nil, uint64(len(c.groups)))
-	for _, g := range c.groups {
-		b = append(binary.AppendUvarint(b, uint64(g.n)), g.typ)
+// encodeCode makes the entries of the code section, nearly all of the module, without copying them twice.
+func (m *module) encodeCode() []byte {
+	size := 0
+	for _, c := range m.code {
+		size += len(c.body) + 8*len(c.groups) + 16
 	}
-	return append(b, c.body...)
+	out := make([]byte, 0, size)
+	var head []byte
+	for _, c := range m.code {
+		head = binary.AppendUvarint(head[:0], uint64(len(c.groups)))
+		for _, g := range c.groups {
+			head = append(binary.AppendUvarint(head, uint64(g.n)), g.typ)
+		}
+		out = binary.AppendUvarint(out, uint64(len(head)+len(c.body)))
+		out = append(append(out, head...), c.body...)
+	}
+	return out
 }
 
 func (d dataSegment) append(dst []byte) []byte {

@@ -46,10 +46,12 @@ var errLibraryLarge = fmt.Errorf("it has more than %d bytes or %d files", maxLib
 // libraryTime is when all files were changed.
 var libraryTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
+var rootInfo = sandbox.Info{Type: sandbox.TypeDirectory, Inode: 1, Accessed: libraryTime, Modified: libraryTime, Changed: libraryTime}
+
 // newLibrary returns a tree that is read when a guest first asks, if it was not asked for before.
 func newLibrary(load func(t tree) error) *library {
 	return &library{sync.OnceValues(func() (tree, error) {
-		t := tree{".": {info: sandbox.Info{Type: sandbox.TypeDirectory, Inode: 1}}}
+		t := tree{".": {info: rootInfo}}
 		return t, load(t)
 	})}
 }
@@ -193,7 +195,11 @@ func (l *library) addTo(h hash.Hash) error {
 	return nil
 }
 
+// find looks a name up. The root is known without reading the tree: mounting it opens it.
 func (l *library) find(name string) (*libraryNode, error) {
+	if name == "." {
+		return &libraryNode{info: rootInfo}, nil
+	}
 	nodes, err := l.load()
 	if err != nil {
 		return nil, sandbox.EIO
@@ -218,7 +224,7 @@ func (l *library) Open(name string, how sandbox.Flag) (sandbox.File, error) {
 	case how&sandbox.Directory != 0 && n.info.Type != sandbox.TypeDirectory:
 		return nil, sandbox.ENOTDIR
 	}
-	return libraryFile{n}, nil
+	return libraryFile{l, name, n}, nil
 }
 
 // Stat implements sandbox.FS.
@@ -257,7 +263,11 @@ func (l *library) Rename(string, string) error { return sandbox.EROFS }
 func (l *library) SetTimes(string, int64, int64) error { return sandbox.EROFS }
 
 // A libraryFile is an open node.
-type libraryFile struct{ n *libraryNode }
+type libraryFile struct {
+	l    *library
+	name string
+	n    *libraryNode
+}
 
 func (f libraryFile) ReadAt(p []byte, off int64) (int, error) {
 	switch {
@@ -285,5 +295,9 @@ func (f libraryFile) ReadDir() ([]sandbox.Entry, error) {
 	if f.n.info.Type != sandbox.TypeDirectory {
 		return nil, sandbox.ENOTDIR
 	}
-	return f.n.entries, nil
+	nodes, err := f.l.load()
+	if err != nil {
+		return nil, sandbox.EIO
+	}
+	return nodes[f.name].entries, nil
 }

@@ -40,7 +40,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +81,16 @@ type Image struct {
 func (img *Image) Hash() [sha256.Size]byte { return img.state.Hash() }
 
 // Close frees the image. All pools must be closed.
-func (img *Image) Close() error { return errors.Join(img.state.Close(), img.module.Close()) }
+func (img *Image) Close() error {
+	var err error
+	if img.state != nil {
+		err = img.state.Close()
+	}
+	if img.module != nil {
+		err = errors.Join(err, img.module.Close())
+	}
+	return err
+}
 
 // Boot makes an image from the embedded interpreter: from a stored one when there is one in the cache directory, and
 // otherwise, which takes seconds, by starting an interpreter. A stored image that is damaged is replaced.
@@ -100,37 +111,89 @@ func Boot(ctx context.Context, o BootOptions) (*Image, error) {
 func boot(ctx context.Context, o BootOptions) (*Image, error) {
 	start := time.Now()
 	img := &Image{}
-	paths, key, err := img.mount(o)
+	compiled := make(chan error, 1) // while the image is read
+	go func() { compiled <- img.compile(ctx, o) }()
+	b, err := img.mount(o)
+	if err == nil && o.CacheDir != "" {
+		b.file = filepath.Join(o.CacheDir, imagePrefix+hex.EncodeToString(b.key[:8])+imageSuffix)
+		b.load(img, o)
+	}
+	if err = errors.Join(err, <-compiled); err == nil {
+		err = b.finish(ctx, img, o)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, img.Close())
 	}
-	if err := img.compile(ctx, o); err != nil {
-		return nil, err
+	o.Logger.Info("python image ready", "source", b.source, "image_bytes", img.state.Bytes(), "seconds", time.Since(start).Seconds())
+	return img, nil
+}
+
+// A bootstrap is what is known of an image before it is there.
+type bootstrap struct {
+	paths  []string          // sys.path
+	key    [sha256.Size]byte // of all that the image depends on
+	file   string            // of the stored image; empty without a cache
+	source string            // "stored" or "booted"
+}
+
+// Names of stored images, and how many are kept: those that were used last.
+const (
+	imagePrefix = "python-"
+	imageSuffix = ".image"
+	keptImages  = 6
+)
+
+// load takes the stored image if it is good.
+func (b *bootstrap) load(img *Image, o BootOptions) {
+	state, err := sandbox.LoadImage(b.file)
+	switch {
+	case err == nil:
+		img.state, b.source = state, "stored"
+		now := time.Now()
+		os.Chtimes(b.file, now, now) // only the order of eviction hangs on it
+	case !errors.Is(err, fs.ErrNotExist):
+		o.Logger.Warn("stored python image is not usable, booting again", "error", err)
 	}
-	source := "stored"
-	file := ""
-	if o.CacheDir != "" {
-		file = filepath.Join(o.CacheDir, "python-"+hex.EncodeToString(key[:8])+".image")
-		if img.state, err = img.module.LoadImage(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			o.Logger.Warn("stored python image is not usable, booting again", "error", err)
-		}
+}
+
+// finish boots an interpreter if there was no stored image.
+func (b *bootstrap) finish(ctx context.Context, img *Image, o BootOptions) error {
+	if img.state != nil && img.state.Module() != img.module.Hash() {
+		o.Logger.Warn("stored python image belongs to another module, booting again", "file", b.file)
+		img.state.Close()
+		img.state = nil
 	}
 	if img.state == nil {
-		source = "booted"
-		if err := img.start(ctx, o, paths); err != nil {
-			return nil, errors.Join(err, img.module.Close())
+		b.source = "booted"
+		if err := img.start(ctx, o, b.paths); err != nil {
+			return err
 		}
-		if file != "" {
-			if err := img.state.Save(file); err != nil {
+		if b.file != "" {
+			if err := errors.Join(img.state.Save(b.file), evictImages(o.CacheDir)); err != nil {
 				o.Logger.Warn("python image could not be stored, the next start will be slow", "error", err)
 			}
 		}
 	}
-	if err := img.locate(ctx); err != nil {
-		return nil, errors.Join(err, img.Close())
+	return img.locate(ctx)
+}
+
+// evictImages removes the stored images that were not used for longest.
+func evictImages(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, imagePrefix+"*"+imageSuffix))
+	if err != nil || len(names) <= keptImages {
+		return err
 	}
-	o.Logger.Info("python image ready", "source", source, "image_bytes", img.state.Bytes(), "seconds", time.Since(start).Seconds())
-	return img, nil
+	used := map[string]time.Time{}
+	for _, name := range names {
+		if fi, err := os.Stat(name); err == nil {
+			used[name] = fi.ModTime()
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return used[a].Compare(used[b]) })
+	for _, name := range names[:len(names)-keptImages] {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // compile makes code of the interpreter.
@@ -148,31 +211,34 @@ func (img *Image) compile(ctx context.Context, o BootOptions) error {
 }
 
 // mount lists the libraries, the paths to import from, and what the image depends on.
-func (img *Image) mount(o BootOptions) (paths []string, key [sha256.Size]byte, err error) {
+func (img *Image) mount(o BootOptions) (*bootstrap, error) {
 	h := sha256.New()
 	artefact := artefactHash()
 	h.Write(artefact[:])
 	binary.Write(h, binary.LittleEndian, [2]int64{imageVersion, sandbox.RewriterVersion})
-	list, _ := json.Marshal(o.Preload)
+	list, err := json.Marshal(o.Preload)
+	if err != nil {
+		return nil, err
+	}
 	h.Write(list)
+	b := &bootstrap{paths: artefactPath()}
+	// Unpacked when first needed: all of it is 60 MB, and what is imported often is in the image.
 	lib := newLibrary(func(t tree) error { return artefactFiles(t.addFile) })
-	img.libs = []sandbox.Mount{{Path: "/lib", FS: lib, ReadOnly: true}}
-	paths = append(paths, artefactPath()...)
+	img.libs = []sandbox.Mount{{Path: libMount, FS: lib, ReadOnly: true}}
 	for i, name := range o.Packages {
 		l, err := openLibrary(name)
 		if err != nil {
-			return nil, key, fmt.Errorf("packages: %w", err)
+			return nil, fmt.Errorf("packages: %w", err)
 		}
 		if err := l.addTo(h); err != nil {
-			return nil, key, fmt.Errorf("packages: read %s: %w", name, err)
+			return nil, fmt.Errorf("packages: read %s: %w", name, err)
 		}
 		at := fmt.Sprint("/extra/", i)
 		img.libs = append(img.libs, sandbox.Mount{Path: at, FS: l, ReadOnly: true})
-		paths = append(paths, at)
+		b.paths = append(b.paths, at)
 	}
-	go lib.load() // a start from a stored image need not wait for it, nor the first import that needs it
-	h.Sum(key[:0])
-	return paths, key, nil
+	h.Sum(b.key[:0])
+	return b, nil
 }
 
 // The guest's clock during the boot: it starts at a fixed time and goes on by a step whenever it is read.
