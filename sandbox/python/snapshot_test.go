@@ -151,7 +151,7 @@ func TestSnapshotOfLargeMemory(t *testing.T) {
 	if r := exec(t, restore(t, p, snap, files), "sum(x), len(b), b[-1]"); r.Value != "(499999500000, 30000000, 7)" {
 		t.Errorf("%+v", r)
 	}
-	_, err := p.Restore(t.Context(), snap, files, python.SessionOptions{Limits: python.Limits{Memory: 50 << 20}})
+	_, err := p.Restore(t.Context(), snap, files, python.SessionOptions{Limits: python.Limits{Memory: 80 << 20}})
 	var refused *python.SnapshotError
 	if !errors.As(err, &refused) || refused.Reason != python.SnapshotTooLarge {
 		t.Errorf("into less memory: %v", err)
