@@ -6,15 +6,18 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sys/cpu"
 
 	"chorale/inference/harmony"
 	"chorale/inference/tokenizer"
+	"chorale/sandbox/python"
 )
 
 func newDoctor(cfg *config, std stdio) *cli.Command {
@@ -25,11 +28,11 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 
    chorale doctor
    chorale doctor --model ./gpt-oss-20b`,
-		Flags: []cli.Flag{
+		Flags: append(pythonFlags(cfg),
 			&cli.StringFlag{Name: "model", Usage: "check the model at `PATH` too", TakesFile: true, Sources: cfg.sources("model")},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
-		},
-		Action: func(_ context.Context, c *cli.Command) error {
+		),
+		Action: func(ctx context.Context, c *cli.Command) error {
 			path := c.String("model")
 			checks := []check{
 				{"build", func() (string, error) {
@@ -40,6 +43,9 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 				{"tokenizer", checkTokenizer},
 				{"built-in model", func() (string, error) { return checkModel("") }},
 				{"data directory", func() (string, error) { return checkDataDir(c.String("data-dir")) }},
+			}
+			if o := newPythonOptions(c, nil); o.enabled {
+				checks = append(checks, check{"python", func() (string, error) { return checkPython(ctx, o) }})
 			}
 			if path != "" {
 				checks = append(checks, check{"model", func() (string, error) { return checkModel(path) }})
@@ -155,6 +161,28 @@ func checkModel(path string) (found string, err error) {
 		found += fmt.Sprintf(", tokenizer.json sha256 %x", sha256.Sum256(data))
 	}
 	return found, err
+}
+
+// checkPython starts Python as a server would, and runs something.
+func checkPython(ctx context.Context, o pythonOptions) (found string, err error) {
+	began := time.Now()
+	p := startPython(ctx, o, slog.New(slog.DiscardHandler))
+	defer func() { err = errors.Join(err, p.close()) }()
+	pool, err := p.wait(ctx)
+	if err != nil {
+		return "", err
+	}
+	ready := time.Since(began)
+	s, err := pool.Acquire(ctx, python.SessionOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r, err := s.Exec(ctx, python.Cell{Code: "import platform; print(platform.python_version())"})
+	if err == nil && r.Status != python.OK {
+		err = fmt.Errorf("code ends in %v: %s", r.Status, r.Output)
+	}
+	return fmt.Sprintf("CPython %s in the sandbox, ready after %v", strings.TrimSpace(r.Output), ready.Round(time.Millisecond)), err
 }
 
 func checkDataDir(dir string) (string, error) {

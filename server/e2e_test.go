@@ -418,6 +418,14 @@ func TestCodeInterpreter(t *testing.T) {
 	}
 }
 
+func TestDoctorRunsPython(t *testing.T) {
+	t.Parallel()
+	out, err := command(t, "doctor").CombinedOutput()
+	if err != nil || !regexp.MustCompile(`(?m)^ok   python +CPython 3\.\d+\.\d+ in the sandbox`).Match(out) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestPythonCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	p := start(t, "--python=false")

@@ -215,7 +215,7 @@ func TestPythonStateGoesOn(t *testing.T) {
 	}
 }
 
-func newContainers(t *testing.T, db *store.Store) *containers.Service {
+func newContainers(t testing.TB, db *store.Store) *containers.Service {
 	t.Helper()
 	c, err := containers.New(t.Context(), containers.Options{Store: db, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

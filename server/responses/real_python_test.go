@@ -30,7 +30,7 @@ var pythonImage = sync.OnceValues(func() (*cpython.Image, error) {
 
 // A notebookServer is a service over real interpreters and a file, which can be started again.
 type notebookServer struct {
-	t          *testing.T
+	t          testing.TB
 	path       string
 	m          model
 	s          *responses.Service
@@ -138,10 +138,15 @@ func TestRealPython(t *testing.T) {
 	defer stop()
 	_, got = n.run(nil, mine, "y, open('y.txt').read()")
 	n.want(got, "(7, '7')")
-	files, err := n.containers.Files(t.Context(), c.ID, api.Page{})
+	files, err := n.containers.Files(t.Context(), c.ID, api.Page{Order: "asc"})
 	if err != nil || len(files.Data) != 1 || files.Data[0].Path != "/mnt/data/y.txt" || files.Data[0].Source != api.SourceAssistant {
 		t.Errorf("files %s, %v", encode(t, files), err)
 	}
+	if _, err := n.containers.Upload(t.Context(), c.ID, containers.Upload{Name: "in.csv", Data: []byte("a,b\n1,2\n")}); err != nil {
+		t.Fatal(err)
+	}
+	_, got = n.run(nil, mine, "import csv; list(csv.reader(open('/mnt/data/in.csv'))), y")
+	n.want(got, "([['a', 'b'], ['1', '2']], 7)")
 }
 
 func TestRealPicture(t *testing.T) {
@@ -154,4 +159,27 @@ func TestRealPicture(t *testing.T) {
 	if len(outputs) != 2 || outputs[1] != (api.CodeImage{URL: want}) {
 		t.Errorf("got %s", encode(t, outputs))
 	}
+}
+
+// BenchmarkRealPython is a response in which a scripted model calls python once: in a new interpreter, which is stored with
+// the response, and in one that goes on from that. "no call" is the same without python.
+func BenchmarkRealPython(b *testing.B) {
+	n := &notebookServer{t: b, path: filepath.Join(b.TempDir(), "s.db")}
+	defer n.start()()
+	first, _ := n.run(nil, auto, "import json\nx = list(range(1000))")
+	b.Run("no call", func(b *testing.B) {
+		for b.Loop() {
+			n.run(nil, auto)
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		for b.Loop() {
+			n.run(nil, auto, "1+1")
+		}
+	})
+	b.Run("continued", func(b *testing.B) {
+		for b.Loop() {
+			n.run(first, auto, "len(x)")
+		}
+	})
 }
