@@ -83,6 +83,16 @@ func (s *Service) New(ctx context.Context, spec api.ContainerSpec, st *store.Sta
 	return l, nil
 }
 
+// Copy returns what the container holds now, whether or not a response uses it. The error is an *api.Error, or the context's
+// when it ends first.
+func (s *Service) Copy(ctx context.Context, id string) (*store.State, error) {
+	_, st, err := s.o.Store.ContainerState(ctx, id, s.limits)
+	if err != nil {
+		return nil, s.publicError(err, id)
+	}
+	return st, nil
+}
+
 // take waits for the container's lane.
 func (s *Service) take(ctx context.Context, id string) error {
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"chorale/inference/harmony"
@@ -33,9 +34,8 @@ type python struct {
 	plan     *plan
 	param    string // of the container
 	choice   api.ContainerChoice
-	previous string // response whose state a new container begins with; "" = none
-	included bool   // outputs are
-	resumed  bool   // state is what the container begins with
+	included bool // outputs are
+	resumed  bool // state is what the container begins with
 	state    store.State
 	id       string            // of the container; "" = not made yet
 	lease    *containers.Lease // of the container; nil: it is not made yet, or cannot be
@@ -51,7 +51,7 @@ func readPython(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 		namespace.Description = spec.Description
 	}
 	py := &python{s: s, plan: p, param: param + ".container", choice: t.(*api.CodeInterpreterTool).Container,
-		previous: orDefault(p.response.PreviousResponseID, ""), included: p.includes(outputsIncluded)}
+		included: p.includes(outputsIncluded)}
 	return &hosted{
 		tool:      pythonTool,
 		namespace: namespace,
@@ -150,13 +150,25 @@ func (py *python) acquire(ctx context.Context) error {
 	return nil // a tool that fails is the model's to hear of
 }
 
-// resume finds out what a new container begins with: what the previous response left, itself unchanged by that, so that
-// every response that continues it begins with the same.
+// resume finds out what a new container begins with: a copy of the container of the last call that the client sends back, as
+// OpenAI does it for its conversations without a store, else of what the previous response left. Neither changes by that,
+// so that every response that goes on from there begins with the same.
 func (py *python) resume(ctx context.Context) error {
-	if py.resumed || py.previous == "" {
+	if py.resumed {
 		return nil
 	}
-	state, err := py.s.o.Store.State(ctx, py.previous)
+	id, previous := py.lastContainer(), orDefault(py.plan.response.PreviousResponseID, "")
+	var state *store.State
+	var err error
+	var unusable *api.Error
+	switch {
+	case id != "" && py.s.o.Containers != nil:
+		if state, err = py.s.o.Containers.Copy(ctx, id); errors.As(err, &unusable) { // the model has to know, not the client
+			state, err = &store.State{Memory: lost}, nil
+		}
+	case previous != "":
+		state, err = py.s.o.Store.State(ctx, previous)
+	}
 	if err != nil {
 		return err
 	}
@@ -166,6 +178,19 @@ func (py *python) resume(ctx context.Context) error {
 	return nil
 }
 
+// lastContainer is the container of the last call in the input, "" if there is none.
+func (py *python) lastContainer() string {
+	for _, item := range slices.Backward(py.plan.input) {
+		if call, ok := item.(*api.CodeInterpreterCall); ok {
+			return call.ContainerID
+		}
+	}
+	return ""
+}
+
+// lost is a memory from which nothing can be restored.
+var lost = []byte{}
+
 // container makes the new container when the first call begins, whose item bears its id. Without the container the code
 // runs all the same, and is only not to be found under its id.
 func (py *python) container(ctx context.Context) string {
@@ -174,7 +199,11 @@ func (py *python) container(ctx context.Context) string {
 	}
 	err := py.resume(ctx)
 	if err == nil && py.s.o.Containers != nil {
-		if py.lease, err = py.s.o.Containers.New(ctx, py.choice.Auto, &py.state); err == nil {
+		begin := py.state
+		if len(begin.Memory) == 0 { // perhaps lost; a container begins with something usable
+			begin.Memory = nil
+		}
+		if py.lease, err = py.s.o.Containers.New(ctx, py.choice.Auto, &begin); err == nil {
 			py.id = py.lease.ContainerID()
 			return py.id
 		}
@@ -201,16 +230,16 @@ func (py *python) load(ctx context.Context) (*toolhost.State, error) {
 	return &state, nil
 }
 
-// keep puts what is left into the container and hands it out for the response. What is lost is kept as a memory that
-// nothing can be read from, beside the files from the beginning: then later responses are told, where they would otherwise
-// go on from an older state.
+// keep puts what is left into the container and hands it out for the response. When it is lost, the container stays what it
+// was, and later responses find the files from the beginning beside a memory that nothing can be restored from: so they are
+// told, where they would otherwise go on from an older state.
 func (py *python) keep(ctx context.Context, left *toolhost.State) (*store.State, error) {
-	state := &store.State{ContainerID: py.id, Memory: []byte{}, Files: py.state.Files}
-	if left != nil {
-		state.Memory, state.Files = left.Memory, make([]store.File, len(left.Files))
-		for i, f := range left.Files {
-			state.Files[i] = store.File{Path: f.Path, MIME: f.MIME, Data: f.Data, Modified: f.Modified}
-		}
+	if left == nil {
+		return &store.State{ContainerID: py.id, Memory: lost, Files: py.state.Files}, nil
+	}
+	state := &store.State{ContainerID: py.id, Memory: left.Memory, Files: make([]store.File, len(left.Files))}
+	for i, f := range left.Files {
+		state.Files[i] = store.File{Path: f.Path, MIME: f.MIME, Data: f.Data, Modified: f.Modified}
 	}
 	if py.lease == nil {
 		return state, nil

@@ -309,6 +309,29 @@ func TestPythonContainer(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s at %s", name, err, tt.code, tt.param)
 		}
 	}
+	// A response that ends during a call leaves the container as it was.
+	py.call = func(ctx context.Context, _ string) (toolhost.Result, error) {
+		<-ctx.Done()
+		return toolhost.Result{}, ctx.Err()
+	}
+	m.write(run("never kept"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cancelled, err := s.Create(ctx, request(t, body(made.ID)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range cancelled.Events() {
+		if e, ok := e.(*api.ToolEvent); ok && e.Type == api.EventCodeInterpreting {
+			cancel()
+		}
+	}
+	py.call = nil
+	m.write(run("last"), final("ok"))
+	if got := calls(respond(t, s, body(made.ID))); logs(got[0]) != "cell; cell; cell; last" {
+		t.Errorf("behind a response that was cancelled: %s", encode(t, got))
+	}
+
 	py.version = "fake 2\n"
 	_, err = s.Create(t.Context(), request(t, body(made.ID)))
 	if e := apiError(t, err, 404, "tools[0].container", "container_not_found"); !strings.Contains(e.Message, made.ID) || !strings.Contains(e.Message, "another version") {
@@ -317,6 +340,37 @@ func TestPythonContainer(t *testing.T) {
 	py.version = ""
 	if r := respond(t, s, body(made.ID)); r.Status != api.Completed { // the lease was given back
 		t.Errorf("got %s", encode(t, r))
+	}
+}
+
+// TestPythonWithoutStore has a client that sends its conversation itself: new containers begin with a copy of the last one in
+// it, and the model is told if that is gone.
+func TestPythonWithoutStore(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), store.Options{Path: ":memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	c := newContainers(t, db)
+	m := &model{}
+	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, &pythonFake{}), Store: db, Containers: c})
+	ask := func(input string, code string) (item string, call *api.CodeInterpreterCall) {
+		t.Helper()
+		m.write(run(code), final("ok"))
+		r := respond(t, s, `{"store":false,"input":[{"role":"user","content":"x"}`+input+`],`+interpreter+`}`)
+		return "," + encode(t, calls(r)[0]), calls(r)[0]
+	}
+	first, one := ask("", "a")
+	second, two := ask(first, "b")
+	if _, other := ask(first, "c"); logs(two) != "a; b" || logs(other) != "a; c" || one.ContainerID == two.ContainerID {
+		t.Errorf("got %s, then %s and %s", encode(t, one), encode(t, two), encode(t, other))
+	}
+	if err := c.Delete(t.Context(), two.ContainerID); err != nil {
+		t.Fatal(err)
+	}
+	if _, third := ask(first+second, "d"); logs(third) != "[Note: What earlier calls left in the tool cannot be restored, so it starts afresh: it is damaged.]\nd" {
+		t.Errorf("without the container: %s", encode(t, third))
 	}
 }
 

@@ -101,39 +101,53 @@ func (t *Tool) Resume(ctx context.Context, state toolhost.State) (toolhost.Insta
 	if state.Memory == nil {
 		return t.openWith(ctx, files)
 	}
+	if unusable := t.Check(ctx, state); unusable != nil {
+		in, err := t.openWith(ctx, files)
+		if err != nil {
+			return nil, err
+		}
+		return in, unusable
+	}
 	pool, err := t.o.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s, err := pool.Restore(ctx, state.Memory, files, cpython.SessionOptions{Limits: t.o.Limits})
-	var unusable *cpython.SnapshotError
-	if errors.As(err, &unusable) {
-		in, err := t.openWith(ctx, files)
-		if err != nil {
-			return nil, err
-		}
-		return in, stateError(unusable)
-	}
 	if err != nil {
 		return nil, err
 	}
 	return &instance{t, s}, nil
 }
 
-// Check looks at a state's memory without starting anything.
+// Check looks at a state's memory without starting anything. An empty one, in contrast to none, stands for variables that
+// could not be kept.
 func (t *Tool) Check(ctx context.Context, state toolhost.State) error {
 	if state.Memory == nil {
 		return nil
 	}
+	reason := "variables are lost, since "
 	pool, err := t.o.Pool(ctx)
 	if err != nil {
 		return err
 	}
+	err = pool.Check(state.Memory)
 	var unusable *cpython.SnapshotError
-	if err := pool.Check(state.Memory); errors.As(err, &unusable) {
-		return stateError(unusable)
+	switch {
+	case len(state.Memory) == 0:
+		reason += "they could not be kept"
+	case !errors.As(err, &unusable):
+		return err
+	case unusable.Reason == cpython.SnapshotOtherImage, unusable.Reason == cpython.SnapshotUnknown:
+		reason += "they are from another version of the interpreter"
+	case unusable.Reason == cpython.SnapshotTooLarge:
+		reason += "they need more memory than there is"
+	default:
+		reason += "what was stored of them is damaged"
 	}
-	return nil
+	if len(state.Files) > 0 {
+		reason += "; files are still there"
+	}
+	return &toolhost.StateError{Reason: reason}
 }
 
 // openWith starts a session with files.
@@ -148,18 +162,6 @@ func (t *Tool) openWith(ctx context.Context, files []cpython.File) (toolhost.Ins
 		}
 	}
 	return in, nil
-}
-
-// stateError says to the model what is wrong with a state.
-func stateError(err *cpython.SnapshotError) *toolhost.StateError {
-	switch err.Reason {
-	case cpython.SnapshotOtherImage, cpython.SnapshotUnknown:
-		return &toolhost.StateError{Reason: "variables are lost, since they are from another version of the interpreter; files are still there"}
-	case cpython.SnapshotTooLarge:
-		return &toolhost.StateError{Reason: "variables are lost, since they need more memory than there is; files are still there"}
-	default:
-		return &toolhost.StateError{Reason: "variables are lost, since what was stored of them is damaged; files are still there"}
-	}
 }
 
 // An instance is a session.

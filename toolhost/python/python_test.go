@@ -160,7 +160,8 @@ func TestStateSurvives(t *testing.T) {
 		want   string
 	}{
 		"changed":      {append(bytes.Clone(state.Memory[:len(state.Memory)-1]), state.Memory[len(state.Memory)-1]^1), tl, "damaged"},
-		"empty":        {[]byte{}, tl, "from another version"},
+		"not kept":     {[]byte{}, tl, "could not be kept; files are still there"},
+		"other format": {[]byte("CHORPY\x00\x7f and so on"), tl, "from another version"},
 		"other server": {state.Memory, other, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
