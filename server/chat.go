@@ -24,6 +24,7 @@ it. Functions that you declare can be called by the model; you type what they re
 
    chorale chat                                       the built-in model
    chorale chat --server http://127.0.0.1:8000        a running server
+   chorale chat --code                                the model may run Python
    chorale chat --function 'get_weather(city, unit)'  a function for the model to call
    echo 'What are you?' | chorale chat                one answer, for scripts`,
 		Flags: append(modelFlags(cfg),
@@ -31,6 +32,7 @@ it. Functions that you declare can be called by the model; you type what they re
 			&cli.StringFlag{Name: "key", Usage: "the `API-KEY` for the server", Sources: cli.EnvVars("CHORALE_KEY")},
 			&cli.StringFlag{Name: "instructions", Usage: "developer `TEXT` for the model"},
 			&cli.StringFlag{Name: "effort", Usage: "reasoning effort `low|medium|high`"},
+			&cli.BoolFlag{Name: "code", Usage: "let the model run Python in the server's sandbox"},
 			&cli.StringSliceFlag{Name: "function", Usage: "declare the function `NAME(PARAMETER, ...)`; may be repeated"},
 			&cli.BoolFlag{Name: "hide-reasoning", Usage: "do not show what the model thinks"},
 		),
@@ -42,7 +44,9 @@ it. Functions that you declare can be called by the model; you type what they re
 			}
 			url := strings.TrimSuffix(strings.TrimSuffix(c.String("server"), "/"), "/v1")
 			if url == "" {
-				local, err := serveLocal(ctx, newStackOptions(c))
+				o := newStackOptions(c)
+				o.python = pythonOptions{enabled: c.Bool("code"), cacheDir: pythonCache(defaultCacheDir())}
+				local, err := serveLocal(ctx, o)
 				if err != nil {
 					return err
 				}
@@ -81,6 +85,10 @@ func chatRequest(c *cli.Command) (map[string]any, error) {
 			return nil, err
 		}
 		tools = append(tools, tool)
+	}
+	if c.Bool("code") {
+		tools = append(tools, map[string]any{"type": "code_interpreter", "container": map[string]any{"type": "auto"}})
+		request["include"] = []string{"code_interpreter_call.outputs"}
 	}
 	if tools != nil {
 		request["tools"] = tools

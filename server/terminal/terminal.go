@@ -214,9 +214,13 @@ type event struct {
 }
 
 type item struct {
-	Type   string `json:"type"`
-	Name   string `json:"name"`
-	CallID string `json:"call_id"`
+	Type    string `json:"type"`
+	Name    string `json:"name"`
+	CallID  string `json:"call_id"`
+	Outputs []struct { // of a code_interpreter_call
+		Type string `json:"type"`
+		Logs string `json:"logs"`
+	} `json:"outputs"`
 }
 
 type failure struct {
@@ -244,18 +248,36 @@ func (c *chat) show(stream io.Reader) ([]item, error) {
 		case "response.output_text.delta":
 			c.write(answer, e.Delta)
 		case "response.output_item.added":
-			if e.Item.Type == "function_call" {
+			switch e.Item.Type {
+			case "function_call":
 				c.begin(nothing)
 				c.write(call, "calls "+e.Item.Name+" ")
+			case "code_interpreter_call":
+				c.begin(nothing)
+				c.write(call, "runs ")
 			}
-		case "response.function_call_arguments.delta":
+		case "response.function_call_arguments.delta", "response.code_interpreter_call_code.delta":
 			c.write(call, e.Delta)
+		case "response.output_item.done":
+			c.output(e.Item)
 		case "response.completed", "response.incomplete":
 			return c.finish(e), nil
 		case "response.failed":
 			return nil, errors.New(printable(e.Response.Error.Message))
 		case "error":
 			return nil, errors.New(printable(e.Message))
+		}
+	}
+}
+
+// output shows what code printed, and that it made pictures.
+func (c *chat) output(i item) {
+	for _, o := range i.Outputs {
+		c.begin(nothing)
+		if o.Type == "image" {
+			c.write(call, "a picture came out")
+		} else {
+			c.write(call, "prints "+strings.TrimSuffix(o.Logs, "\n"))
 		}
 	}
 }
