@@ -214,9 +214,9 @@ type event struct {
 }
 
 type item struct {
-	Type    string `json:"type"`
-	Name    string `json:"name"`
-	CallID  string `json:"call_id"`
+	Type    string     `json:"type"`
+	Name    string     `json:"name"`
+	CallID  string     `json:"call_id"`
 	Outputs []struct { // of a code_interpreter_call
 		Type string `json:"type"`
 		Logs string `json:"logs"`
