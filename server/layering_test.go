@@ -28,6 +28,7 @@ var layering = map[string][]edge{
 	"sandbox":              nil,
 	"plugins":              nil,
 	"toolhost":             nil, // adapters bring the tools, and whoever calls it the words of the model
+	"toolhost/egress":      nil, // plugins, MCP and the browser share it
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
 	// 1
@@ -94,6 +95,7 @@ var thirdParty = map[string][]string{
 	"github.com/tetratelabs/wazero":            {"sandbox"},
 	"github.com/klauspost/compress":            {"sandbox/python"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
+	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser"},
 	"github.com/chromedp/chromedp":             {"toolhost/browser"},
 	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/httpd"},
 }
