@@ -65,6 +65,29 @@ class ErrorStream(io.TextIOWrapper):
         return n
 
 
+class Frames(traceback.StackSummary):
+    """Formats equal frames once: those of an endless recursion would take seconds."""
+
+    def format_frame_summary(self, frame, **options):
+        key = frame.filename, frame.lineno, frame.name, frame.colno, frame.end_colno, frame.end_lineno
+        known = self.__dict__.setdefault("known", {})
+        if key not in known:
+            known[key] = super().format_frame_summary(frame, **options)
+        return known[key]
+
+
+def show_exception(e, tb):
+    """Returns the text of an exception and of those behind it, without the frames of this package."""
+    shown = traceback.TracebackException(type(e), e, tb)
+    todo = [shown]
+    while todo:
+        one = todo.pop()
+        one.stack[:] = [frame for frame in one.stack if not frame.filename.startswith(OWN_FILES)]
+        one.stack.__class__ = Frames
+        todo += filter(None, [one.__cause__, one.__context__, *(one.exceptions or ())])
+    return "".join(shown.format())
+
+
 def flush(stream):
     try:
         stream.flush()
@@ -108,14 +131,14 @@ class Runner:
         self.stderr = ErrorStream(err, self.stdout)
 
     def restore(self):
-        """Puts right what an earlier cell may have broken."""
+        """Puts right what an earlier cell may have broken, builtins first: nothing works without them."""
+        if builtins.__dict__ != self.builtins:
+            builtins.__dict__.update(self.builtins)
         if not (usable(self.stdin) and usable(self.stdout) and usable(self.stderr)):
             self.make_streams()
         sys.stdin, sys.stdout, sys.stderr = self.stdin, self.stdout, self.stderr
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = self.stdin, self.stdout, self.stderr
-        if builtins.__dict__ != self.builtins:
-            builtins.__dict__.update(self.builtins)
-        sys.modules["__main__"] = self.main
+        sys.modules["sys"], sys.modules["builtins"], sys.modules["__main__"] = sys, builtins, self.main
         self.main.__dict__["__builtins__"] = builtins
         self.main.__dict__["__name__"] = "__main__"
         if signal.getsignal(signal.SIGINT) is not interrupt:
@@ -133,7 +156,6 @@ class Runner:
 
     def exec_cell(self, request):
         """Runs the cell of a request and returns its result, as dicts that stand for JSON."""
-        self.restore()
         code = request["code"]
         stateful = request.get("stateful", True)
         first = self.cells == 0
@@ -243,7 +265,7 @@ class Runner:
         result["status"], result["exit_code"] = "exit", code & 0xFF
 
     def fail(self, e, code, result):
-        """Shows an exception as the interpreter would, without the frames of this package."""
+        """Shows an exception as the interpreter would."""
         message = describe(e)
         result["status"] = "error"
         result["error"] = {"type": type(e).__name__, "message": message[:MAX_VALUE]}
@@ -251,8 +273,7 @@ class Runner:
             advice = missing.advice(e, code)
             if advice:
                 e.add_note(advice)
-            tb = self.trim(e.__traceback__)
-            text = "".join(traceback.format_exception(type(e), e, tb))
+            text = show_exception(e, self.trim(e.__traceback__))
         except BaseException:  # out of memory, or a __str__ that raises
             text = f"{type(e).__name__}: {message}\n"
         try:
@@ -262,23 +283,10 @@ class Runner:
         e.__traceback__ = None  # else the frames live until the next failure
 
     def trim(self, tb):
-        """Returns the part of a traceback from the cell on, without our frames at its end."""
-        own = lambda tb: tb.tb_frame.f_code.co_filename.startswith(OWN_FILES)
+        """Returns the part of a traceback from the cell on, or None where nothing of a cell was running."""
         start = tb
         while start and start.tb_frame.f_code.co_filename not in self.files:
             start = start.tb_next
-        if start is None:  # nothing of the cell had begun
-            start = tb
-            while start and (own(start) or "/asyncio/" in start.tb_frame.f_code.co_filename):
-                start = start.tb_next
-        kept = start
-        end = None
-        while kept:
-            if not own(kept):
-                end = kept
-            kept = kept.tb_next
-        if end:
-            end.tb_next = None
         return start
 
     def warm(self, cells):
@@ -290,6 +298,7 @@ class Runner:
         for _ in range(3):
             for code in cells:
                 self.set_output(io.BufferedWriter(Nowhere()), io.BufferedWriter(Nowhere()))
+                self.restore()
                 self.exec_cell({"code": code})
                 self.main.__dict__.clear()
                 self.main.__dict__.update(kept)
@@ -392,10 +401,25 @@ def boot(text):
 
 def exec_json(text):
     """Runs the cell of a request in JSON. Returns the code for py_exec and the result in JSON."""
-    result = runner.exec_cell(decode(text))
-    return CODES[result["status"]], encode(result).encode()
+    runner.restore()
+    request, _ = scan(text, 0)
+    result = runner.exec_cell(request)
+    return CODES[result["status"]], to_json(result).encode()
 
 
-# Taken now: a cell may replace what the json module has.
-decode, encode = json.JSONDecoder().decode, json.JSONEncoder().encode
+def to_json(value):
+    """Returns what json.dumps would. A cell may have changed the json module."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{quote(k)}:{to_json(v)}" for k, v in value.items()]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join([to_json(v) for v in value]) + "]"
+    return str(int(value))
+
+
+scan = json.scanner.c_make_scanner(json.JSONDecoder())
+quote = json.encoder.c_encode_basestring_ascii
 runner = Runner()

@@ -7,7 +7,7 @@ import os
 import sys
 
 NO_NETWORK = "there is no network in this sandbox"
-NO_PROCESSES = "no processes can be started in this sandbox: there is no shell and there are no other programs"
+NO_PROCESSES = "no processes can be started in this sandbox: there is no shell, no fork and no other program"
 NO_THREADS = "can't start new thread: this sandbox has one thread; do the work in turn, or with asyncio"
 NO_INPUT = "input() has nobody to ask: the session is not interactive, so put the value into the code"
 
@@ -43,6 +43,7 @@ def refuse_rest():
     no_processes = lambda: OSError(errno.ENOTSUP, NO_PROCESSES)
     os.system = refusal("system", no_processes)
     os.popen = refusal("popen", no_processes)
+    os.pipe = refusal("pipe", no_processes)
     import subprocess
 
     subprocess.Popen.__init__ = refusal("__init__", no_processes)
