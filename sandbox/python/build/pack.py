@@ -1,9 +1,10 @@
 """Packs what build.sh has built and fetched.
 
-    pack.py stdlib|packages|manifest WORK OUT
+    pack.py stdlib|packages|licences|manifest WORK OUT
 
 The archives hold compiled modules under the names that the guest sees below /lib, sorted, with fixed times, so that the
-same sources and compiler give the same bytes.
+same sources and compiler give the same bytes. Modules carry line numbers but no columns (-X no_debug_ranges): their sources
+are not there to be underlined.
 """
 import hashlib
 import importlib.util
@@ -22,8 +23,15 @@ HERE = Path(__file__).resolve().parent
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
 
 # Parts of the standard library that cannot work here or only serve to develop Python itself.
-LEFT_OUT = {"test", "ctypes", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "venv", "pydoc_data", "curses", "_pyrepl",
+LEFT_OUT = {"test", "ctypes", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "venv", "pydoc_data", "curses",
             "__phello__", "lib2to3", "_ios_support.py", "_android_support.py", "_apple_support.py", "antigravity.py"}
+
+# Parts of packages that are large and need what is not here, or are of use to few.
+PACKAGES_LEFT_OUT = (
+    "isympy.py", "sympy/parsing/autolev/", "sympy/parsing/latex/_antlr/", "sympy/parsing/c/", "sympy/parsing/fortran/",
+    "sympy/utilities/mathml/data/", "sympy/physics/biomechanics/", "sympy/physics/continuum_mechanics/",
+    "sympy/physics/control/", "sympy/physics/optics/", "pyparsing/ai/", "_yaml/",
+)
 
 
 def compile_module(source, name):
@@ -116,7 +124,35 @@ def wanted(name):
         return parts[-1] == "METADATA"
     if {"tests", "testing", "benchmarks", "__pycache__"} & set(parts[:-1]) and parts[:2] != ["sympy", "testing"]:
         return False
-    return not name.endswith((".c", ".pyx", ".pyi", ".so", ".typed", ".h", ".pxd"))
+    return not name.startswith(PACKAGES_LEFT_OUT) and not name.endswith((".c", ".pyx", ".pyi", ".so", ".typed", ".h", ".pxd"))
+
+
+def licences(work, out):
+    """Collects the licences of everything that the artefact contains."""
+    target = out / "licences"
+    for old in target.glob("*"):
+        old.unlink()
+    target.mkdir(exist_ok=True)
+    doc = Path("/usr/share/doc")  # what is linked from the build machine
+    texts = {
+        "cpython": [work / "cpython/LICENSE", work / "cpython/Doc/license.rst"],
+        "expat": [work / "cpython/Modules/expat/COPYING"],
+        "zlib": [work / "src/zlib/LICENSE"],
+        "bzip2": [work / "src/bzip2/LICENSE"],
+        "liblzma": [work / "src/xz/COPYING.0BSD"],
+        "sqlite": [work / "src/sqlite/LICENSE.md"],
+        "wasi-libc": [doc / "wasi-libc/copyright"],
+        "compiler-rt": [doc / f"libclang-rt{os.environ.get('LLVM', '-22')}-dev-wasm32/copyright"],
+    }
+    for name, paths in texts.items():
+        (target / f"{name}.txt").write_bytes(b"\n".join(p.read_bytes() for p in paths))
+    for _, path, url in downloads(work):
+        if url.startswith("PYPI"):
+            found = [data for name, data in sorted(members(path))
+                     if ".dist-info/" in name and re.match("LICEN[CS]E|COPYING", name.rpartition("/")[2])]
+            if not found:
+                raise SystemExit(f"{path.name} has no licence")
+            (target / f"{path.name.partition('-')[0]}.txt").write_bytes(b"\n".join(found))
 
 
 def digest(path):
@@ -150,4 +186,4 @@ def manifest(work, out):
 
 if __name__ == "__main__":
     step, work, out = sys.argv[1:]
-    {"stdlib": stdlib, "packages": packages, "manifest": manifest}[step](Path(work), Path(out))
+    {"stdlib": stdlib, "packages": packages, "licences": licences, "manifest": manifest}[step](Path(work), Path(out))

@@ -130,12 +130,18 @@ class Runner:
         self.stdout = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         self.stderr = ErrorStream(err, self.stdout)
 
-    def restore(self):
-        """Puts right what an earlier cell may have broken, builtins first: nothing works without them."""
+    def mend(self):
+        """Puts right what our own code needs, builtins first: nothing works without them."""
         if builtins.__dict__ != self.builtins:
             builtins.__dict__.update(self.builtins)
+        sys.settrace(None)
+        sys.setprofile(None)
         if not (usable(self.stdin) and usable(self.stdout) and usable(self.stderr)):
             self.make_streams()
+
+    def restore(self):
+        """Puts right what an earlier cell may have broken."""
+        self.mend()
         sys.stdin, sys.stdout, sys.stderr = self.stdin, self.stdout, self.stderr
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = self.stdin, self.stdout, self.stderr
         sys.modules["sys"], sys.modules["builtins"], sys.modules["__main__"] = sys, builtins, self.main
@@ -145,8 +151,6 @@ class Runner:
             signal.signal(signal.SIGINT, interrupt)
         if sys.getrecursionlimit() < 500:
             sys.setrecursionlimit(1000)
-        sys.settrace(None)
-        sys.setprofile(None)
 
     def seed(self, seed):
         """Gives this session random numbers of its own: all sessions come from the same image."""
@@ -183,6 +187,7 @@ class Runner:
                 self.call_hooks()
             finally:
                 self.interruptible = False
+                self.mend()
         except SystemExit as e:
             self.leave(e, result)
         except BaseException as e:
