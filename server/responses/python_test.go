@@ -443,7 +443,7 @@ func TestPythonResultsAndContext(t *testing.T) {
 		{"cut to fit", "x", api.Completed, func(s string) bool {
 			return strings.HasPrefix(s, "word word") && strings.HasSuffix(s, "word ") && strings.Contains(s, "bytes of output left out")
 		}},
-		{"no room at all", strings.Repeat("word ", 200), api.Incomplete, func(s string) bool { return len(s) == 15_000 }},
+		{"no room at all", strings.Repeat("word ", 385), api.Incomplete, func(s string) bool { return len(s) == 15_000 }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

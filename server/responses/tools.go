@@ -13,12 +13,8 @@ import (
 	"chorale/toolhost"
 )
 
-const (
-	// maxUnknownRounds is how often in one response the model is told that a tool does not exist before its turn is over.
-	maxUnknownRounds = 2
-	// answerReserve is how many tokens the results of tools leave for what the model says to them.
-	answerReserve = 256
-)
+// maxUnknownRounds is how often in one response the model is told that a tool does not exist before its turn is over.
+const maxUnknownRounds = 2
 
 // Why a turn does not go on behind calls.
 var (
@@ -63,7 +59,7 @@ func (r *Run) answer() error {
 	if r.ctx.Err() != nil || r.out.gone {
 		return errInterrupted
 	}
-	room := r.s.o.Model.MaxContext - len(r.tokens) - len(r.s.assistantStart) - answerReserve
+	room := (r.s.o.Model.MaxContext-len(r.tokens))/2 - len(r.s.assistantStart) // the other half is for what the model says to it
 	unknown, full := true, false
 	for ; len(r.tools.calls) > 0; r.tools.calls, outcomes = r.tools.calls[1:], outcomes[1:] {
 		c, o := &r.tools.calls[0], &outcomes[0]
