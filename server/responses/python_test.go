@@ -579,22 +579,25 @@ func TestLeavingDuringACall(t *testing.T) {
 	}
 }
 
+// echo is a model that runs what the user says, and answers with what that gave.
+func echo(prompt, generated []int32) int32 {
+	tok := codec().Tokenizer()
+	all := tok.Decode(prompt)
+	_, said, _ := strings.Cut(all[strings.LastIndex(all, "<|start|>user"):], "<|message|>")
+	said, rest, _ := strings.Cut(said, "<|end|>")
+	writing := run(said)
+	if _, result, answered := strings.Cut(rest, "<|start|>python to=assistant<|channel|>analysis<|message|>"); answered {
+		result, _, _ = strings.Cut(result, "<|end|>")
+		writing = final("It is " + result)
+	}
+	return tok.EncodeSpecial(nil, writing)[len(generated)]
+}
+
 // TestManyWithPython runs responses with python at once.
 func TestManyWithPython(t *testing.T) {
 	t.Parallel()
 	py := &pythonFake{}
-	tok := codec().Tokenizer()
-	s := start(t, enginetest.Options{Script: func(prompt, generated []int32) int32 {
-		all := tok.Decode(prompt)
-		_, said, _ := strings.Cut(all[strings.LastIndex(all, "<|start|>user"):], "<|message|>")
-		said, rest, _ := strings.Cut(said, "<|end|>")
-		writing := run(said)
-		if _, result, answered := strings.Cut(rest, "<|start|>python to=assistant<|channel|>analysis<|message|>"); answered {
-			result, _, _ = strings.Cut(result, "<|end|>")
-			writing = final("It is " + result)
-		}
-		return tok.EncodeSpecial(nil, writing)[len(generated)]
-	}}, responses.Options{Tools: tools(t, py)})
+	s := start(t, enginetest.Options{Script: echo}, responses.Options{Tools: tools(t, py)})
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {

@@ -33,6 +33,7 @@ type notebookServer struct {
 	t          testing.TB
 	path       string
 	m          model
+	script     func(prompt, generated []int32) int32 // instead of m; may be nil
 	s          *responses.Service
 	containers *containers.Service
 }
@@ -56,7 +57,11 @@ func (n *notebookServer) start() (stop func()) {
 		n.t.Fatal(err)
 	}
 	n.containers = newContainers(n.t, db)
-	n.s = start(n.t, enginetest.Options{Script: n.m.script}, responses.Options{Tools: tools(n.t, tool), Store: db, Containers: n.containers})
+	script := n.script
+	if script == nil {
+		script = n.m.script
+	}
+	n.s = start(n.t, enginetest.Options{Script: script}, responses.Options{Tools: tools(n.t, tool), Store: db, Containers: n.containers})
 	return func() {
 		n.t.Helper()
 		if err := n.s.Close(context.Background()); err != nil {
@@ -147,6 +152,38 @@ func TestRealPython(t *testing.T) {
 	}
 	_, got = n.run(nil, mine, "import csv; list(csv.reader(open('/mnt/data/in.csv'))), y")
 	n.want(got, "([['a', 'b'], ['1', '2']], 7)")
+}
+
+// TestManyRealPythons runs 200 responses at once, and 200 that continue them: nobody sees what is another's.
+func TestManyRealPythons(t *testing.T) {
+	t.Parallel()
+	n := &notebookServer{t: t, path: filepath.Join(t.TempDir(), "s.db"), script: echo}
+	defer n.start()()
+	var randoms sync.Map
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			ask := func(code, previous string) *api.Response {
+				r, err := n.s.Create(context.Background(), request(t, `{"input":"`+code+`",`+interpreter+previous+`}`))
+				if err != nil {
+					t.Error(err)
+					return &api.Response{}
+				}
+				return finish(t, r.Events())
+			}
+			first := ask(fmt.Sprintf("import random, json; open('f', 'w').write('%d'); json.mine = x = %d; 'y' in globals(), random.random()", i, i), "")
+			if random, fresh := strings.CutPrefix(text(first), "It is (False, "); !fresh {
+				t.Errorf("session %d is not fresh: %q", i, text(first))
+			} else if other, same := randoms.LoadOrStore(random, i); same {
+				t.Errorf("sessions %d and %d have the same random numbers", i, other)
+			}
+			second := ask("y = 1; x, json.mine, open('f').read()", `,"previous_response_id":"`+first.ID+`"`)
+			if want := fmt.Sprintf("It is (%d, %d, '%d')", i, i, i); text(second) != want {
+				t.Errorf("session %d: got %q, want %q", i, text(second), want)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestRealPicture(t *testing.T) {
