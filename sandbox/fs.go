@@ -160,6 +160,15 @@ type File interface {
 	Close() error
 }
 
+// A Waiter is a File that may have to be waited for, such as the answer to a request.
+type Waiter interface {
+	File
+	// Ready is called before every read and must not block. The guest waits until the channel gives a value or is closed;
+	// nil stands for now. A guest that is interrupted gets EINTR and may read again; one that is stopped has its files
+	// closed, which should end what it waited for.
+	Ready() <-chan struct{}
+}
+
 // A Mount shows a file system to the guest at an absolute path.
 type Mount struct {
 	Path     string

@@ -2,7 +2,10 @@ package sandbox_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -366,5 +370,92 @@ func TestWASIWithAnyArguments(t *testing.T) {
 				t.Fatalf("seed %d: %s(%v): %v", seed, f[1], args, err)
 			}
 		}
+	}
+}
+
+// A slowFile can be read when its channel is closed, and says how often it was asked and whether it was closed.
+type slowFile struct {
+	sandbox.File
+	ready  chan struct{}
+	asked  atomic.Int32
+	closed atomic.Bool
+}
+
+func (f *slowFile) Ready() <-chan struct{} { f.asked.Add(1); return f.ready }
+func (f *slowFile) Close() error           { f.closed.Store(true); return f.File.Close() }
+
+type slowFS struct {
+	sandbox.FS
+	file *slowFile
+}
+
+func (s slowFS) Open(name string, how sandbox.Flag) (sandbox.File, error) {
+	f, err := s.FS.Open(name, how)
+	if name == "." || err != nil {
+		return f, err
+	}
+	s.file.File = f
+	return s.file, nil
+}
+
+func TestFilesThatMustBeWaitedFor(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, c sandbox.Config) (wasiGuest, *slowFile, int32) {
+		mem := sandbox.NewMem(0, 0)
+		if err := mem.WriteFile("slow", []byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		file := &slowFile{ready: make(chan struct{})}
+		c.Mounts = []sandbox.Mount{{Path: "/m", FS: slowFS{mem, file}}}
+		g := wasiGuest{t, instantiate(t, shared(t, "wasi.wasm"), c)}
+		return g, file, g.open("slow", 0, 0)
+	}
+	read := func(ctx context.Context, g wasiGuest, fd int32) error {
+		g.WriteMemory(400, binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 2000), 10))
+		_, err := g.Call(ctx, "fd_read", uint64(uint32(fd)), 400, 1, 500)
+		return err
+	}
+	t.Run("ready", func(t *testing.T) {
+		t.Parallel()
+		g, file, fd := start(t, sandbox.Config{})
+		time.AfterFunc(time.Millisecond, func() { close(file.ready) })
+		if got := g.read(fd, 10) + g.read(fd, 10); got != "late" || file.asked.Load() != 2 {
+			t.Errorf("read %q, asked %d times", got, file.asked.Load())
+		}
+	})
+	t.Run("now", func(t *testing.T) {
+		t.Parallel()
+		g, file, fd := start(t, sandbox.Config{})
+		file.ready = nil
+		if got := g.read(fd, 10); got != "late" {
+			t.Errorf("read %q", got)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		t.Parallel()
+		g, file, fd := start(t, sandbox.Config{Interrupt: func(*sandbox.Instance) {}, Limits: sandbox.Limits{Soft: time.Millisecond}})
+		if got := g.read(fd, 10); got != fmt.Sprint("errno ", uint16(sandbox.EINTR)) {
+			t.Errorf("read %q", got)
+		}
+		close(file.ready)
+		if got := g.read(fd, 10); got != "late" {
+			t.Errorf("read again: %q", got)
+		}
+	})
+	for name, want := range map[string]error{"time": sandbox.ErrTime, "killed": sandbox.ErrKilled, "context": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := sandbox.Config{}
+			if name == "time" {
+				c.Limits.Wall = 20 * time.Millisecond
+			}
+			g, file, fd := start(t, c)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			time.AfterFunc(time.Millisecond, map[string]func(){"time": func() {}, "killed": func() { g.Kill(nil) }, "context": cancel}[name])
+			if err := read(ctx, g, fd); !errors.Is(err, want) || !file.closed.Load() {
+				t.Errorf("%v, want %v; file closed: %v", err, want, file.closed.Load())
+			}
+		})
 	}
 }

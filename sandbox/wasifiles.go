@@ -332,6 +332,13 @@ func (c guestCall) transfer(need Flag, move func(d *descriptor, p []byte) (int, 
 
 func fdRead(c guestCall) error {
 	return c.transfer(Read, func(d *descriptor, p []byte) (int, error) {
+		if w, ok := d.file.(Waiter); ok {
+			if ready := w.Ready(); ready != nil {
+				if err := wait(c.in, ready, func(struct{}) {}); err != nil {
+					return 0, err
+				}
+			}
+		}
 		if d.in == nil {
 			return d.read(p)
 		}
