@@ -1,7 +1,7 @@
 """Forwards matplotlib's common calls to the package plot, a pure-Python subset; see plot for what there is.
 
-Nothing of matplotlib's code is here. __version__ says so, and what is missing raises NotImplementedError with a sentence
-that names what exists.
+Nothing of matplotlib's code is here. __version__ says so, and what is missing raises NotImplementedError with a
+sentence that names what exists.
 """
 
 from plot.pyplot import RcParams, colormaps, cm, rc, rc_context, rcdefaults, rcParams, style  # noqa: F401
@@ -27,5 +27,7 @@ def interactive(on):
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    raise Unsupported(f"matplotlib here is a subset and has no {name}; it has pyplot, figure, axes, cm, colors, dates, gridspec, lines, patches, "
+    raise Unsupported(
+        f"matplotlib here is a subset and has no {name}; it has pyplot, figure, axes, cm, colors, dates, gridspec, "
+        "lines, patches, "
                       "style, ticker, rcParams and use")

@@ -9,20 +9,30 @@ from . import color as colors
 from . import font, markers, outline
 
 ALIASES = {"c": "color", "lw": "linewidth", "ls": "linestyle", "ec": "edgecolor", "fc": "facecolor", "ms": "markersize",
-           "mfc": "markerfacecolor", "mec": "markeredgecolor", "mew": "markeredgewidth", "size": "fontsize", "ha": "horizontalalignment",
-           "va": "verticalalignment", "weight": "fontweight", "style": "fontstyle", "family": "fontfamily", "fontname": "fontfamily",
-           "edgecolors": "edgecolor", "facecolors": "facecolor", "linewidths": "linewidth", "linestyles": "linestyle", "colors": "color",
+           "mfc": "markerfacecolor", "mec": "markeredgecolor", "mew": "markeredgewidth", "size": "fontsize",
+           "ha": "horizontalalignment",
+           "va": "verticalalignment", "weight": "fontweight", "style": "fontstyle", "family": "fontfamily",
+           "fontname": "fontfamily",
+           "edgecolors": "edgecolor", "facecolors": "facecolor", "linewidths": "linewidth", "linestyles": "linestyle",
+           "colors": "color",
            "ds": "drawstyle", "ma": "multialignment", "aa": "antialiased", "backgroundcolor": "background"}
 # Properties that change nothing here, or only how a screen would update, and are taken so that ordinary code runs.
-IGNORED = {"antialiased", "picker", "rasterized", "snap", "gid", "url", "animated", "clip_box", "clip_path", "path_effects",
-           "fontfamily", "fontvariant", "fontstretch", "wrap", "usetex", "parse_math", "solid_joinstyle", "dash_joinstyle",
-           "dash_capstyle", "linespacing", "data", "multialignment", "in_layout", "agg_filter", "sketch_params", "joinstyle", "capstyle",
+IGNORED = {"antialiased", "picker", "rasterized", "snap", "gid", "url", "animated", "clip_box", "clip_path",
+           "path_effects",
+           "fontfamily", "fontvariant", "fontstretch", "wrap", "usetex", "parse_math", "solid_joinstyle",
+           "dash_joinstyle",
+           "dash_capstyle", "linespacing", "data", "multialignment", "in_layout", "agg_filter", "sketch_params",
+           "joinstyle", "capstyle",
            "interpolation_stage", "filternorm", "filterrad", "resample", "scalex", "scaley", "autolim"}
 COMMON = ("alpha", "label", "zorder", "visible", "transform", "clip_on")
 STYLES = {"-": None, "solid": None, "--": (3.7, 1.6), "dashed": (3.7, 1.6), ":": (1, 1.65), "dotted": (1, 1.65),
           "-.": (6.4, 1.6, 1, 1.6), "dashdot": (6.4, 1.6, 1, 1.6)}
-SIZES = {"xx-small": 0.579, "x-small": 0.694, "small": 0.833, "medium": 1.0, "large": 1.2, "x-large": 1.44, "xx-large": 1.728,
+SIZES = {"xx-small": 0.579, "x-small": 0.694, "small": 0.833, "medium": 1.0, "large": 1.2, "x-large": 1.44,
+         "xx-large": 1.728,
          "larger": 1.2, "smaller": 0.833}
+
+PLOTS = ("; plots that exist are plot, scatter, bar, barh, hist, pie, step, stem, errorbar, fill_between, stackplot, "
+         "boxplot, violinplot, imshow, pcolormesh, contour, contourf, hlines, vlines and annotate")
 
 
 class Unsupported(NotImplementedError, AttributeError):
@@ -34,10 +44,12 @@ def looks(kwargs, allowed, where):
     out = {}
     for name, value in kwargs.items():
         full = ALIASES.get(name, name)
-        if full in IGNORED:
+        if full in IGNORED or (value is None and full not in allowed and full not in COMMON):
             continue
         if full not in allowed and full not in COMMON:
-            raise Unsupported(f"{where} does not take {name}={value!r} in this subset; it takes {', '.join(sorted({*allowed, *COMMON}))}")
+            raise Unsupported(
+                f"{where} does not take {name}={value!r} in this subset; it takes "
+                f"{', '.join(sorted({*allowed, *COMMON}))}")
         if value is not None and full.endswith("color"):
             _check_color(value)
         if full == "linestyle":
@@ -186,7 +198,8 @@ def finite_runs(points):
 class Line(Artist):
     """A line with or without markers through points."""
 
-    allowed = ("color", "linewidth", "linestyle", "marker", "markersize", "markerfacecolor", "markeredgecolor", "markeredgewidth",
+    allowed = ("color", "linewidth", "linestyle", "marker", "markersize", "markerfacecolor", "markeredgecolor",
+               "markeredgewidth",
                "drawstyle", "solid_capstyle", "markevery", "fillstyle", "dashes")
     order = 2.0
 
@@ -413,7 +426,8 @@ class Scatter(Artist, colors.Mapped):
             edges = faces if lines else [None]
         else:
             edges = [self.paint(edge)]
-        width = (1.5 if lines else 1.0) * pt if width is None else float(width if not hasattr(width, "__iter__") else list(width)[0]) * pt
+        width = (1.5 if lines else 1.0) * pt if width is None else float(
+            width if not hasattr(width, "__iter__") else list(width)[0]) * pt
         if len(faces) == len(edges) == 1:
             return (faces[0], edges[0], width)
         n = len(self.xs)
@@ -436,7 +450,8 @@ class Scatter(Artist, colors.Mapped):
         """Draws one marker for a legend."""
         look = self._looks()
         size = min(self.areas[0] ** 0.5, 9.0) * self.axes.figure.pt
-        backend.markers([(x, y)], self.props.get("marker") or "o", size, look[len(look) // 2] if isinstance(look, list) else look)
+        backend.markers([(x, y)], self.props.get("marker") or "o", size, look[len(look) // 2] if isinstance(look, list)
+                        else look)
 
 
 class Mesh(Artist, colors.Mapped):
@@ -473,7 +488,8 @@ class Mesh(Artist, colors.Mapped):
             for v in row:
                 cell = cache.get(v)
                 if cell is None:
-                    c = (*(round(255 * p) for p in v[:3]), v[3] if len(v) > 3 else 1.0) if self.colored else self.color(v)
+                    c = (*(round(255 * p) for p in v[:3]), v[3] if len(v) > 3 else 1.0) if self.colored else self.color(
+                        v)
                     r, g, b, a = c or (255, 255, 255, 0.0)
                     a *= 1.0 if alpha is None else float(alpha)
                     cell = bytes(round(255 + (p - 255) * a) for p in (r, g, b))
@@ -485,13 +501,15 @@ class Mesh(Artist, colors.Mapped):
         if self.props.get("edgecolor") not in (None, "none", "face"):
             _, width, dash = self.stroke_style(self.axes.figure.pt, 0.5)
             paint = self.paint(self.props["edgecolor"])
-            backend.stroke([[(x, ys[0]), (x, ys[-1])] for x in xs] + [[(xs[0], y), (xs[-1], y)] for y in ys], paint, width, self.clip(), dash)
+            backend.stroke([[(x, ys[0]), (x, ys[-1])] for x in xs] + [[(xs[0], y), (xs[-1], y)] for y in ys], paint,
+                           width, self.clip(), dash)
 
 
 class Text(Artist):
     """A text at a place."""
 
-    allowed = ("color", "fontsize", "fontweight", "fontstyle", "rotation", "rotation_mode", "horizontalalignment", "verticalalignment",
+    allowed = ("color", "fontsize", "fontweight", "fontstyle", "rotation", "rotation_mode", "horizontalalignment",
+               "verticalalignment",
                "bbox", "background", "fontdict", "pad", "loc", "y", "x")
     order = 3.0
 
@@ -523,11 +541,13 @@ class Text(Artist):
     def layout(self, size=10.0, weight="normal"):
         """The text set at its size."""
         weight = self.props.get("fontweight", weight)
-        heavy = weight in ("bold", "heavy", "semibold", "demibold", "black", "extra bold") or (isinstance(weight, (int, float)) and weight >= 600)
+        heavy = weight in ("bold", "heavy", "semibold", "demibold", "black",
+                           "extra bold") or (isinstance(weight, (int, float)) and weight >= 600)
         slant = self.props.get("fontstyle") in ("italic", "oblique")
         style = ("b" if heavy else "") + ("i" if slant else "")
         ha = self.props.get("horizontalalignment", "left")
-        return font.layout(self.text, font_size(self.props.get("fontsize"), size) * self.axes.figure.pt, style, ha)
+        size = font_size(self.props.get("fontsize"), size * self.axes.figure.font)
+        return font.layout(self.text, size * self.axes.figure.pt, style, ha)
 
     def angle(self):
         """The rotation in degrees anti-clockwise."""
@@ -547,11 +567,14 @@ class Text(Artist):
     def place(self, backend, x, y, layout, ha="left", va="baseline"):
         """Draws a layout with its anchor at pixels x, y, and its box if it has one; returns where it is."""
         ha, va = self.props.get("horizontalalignment", ha), self.props.get("verticalalignment", va)
+        if ha not in ("left", "center", "right"):
+            raise ValueError(f"ha is {ha!r} and should be left, center or right")
         ox, oy, box = anchor(layout, x, y, ha, va, self.angle(), self.props.get("rotation_mode"))
-        frame = self.props.get("bbox") or ({"facecolor": self.props["background"], "edgecolor": "none"} if "background" in self.props else None)
+        frame = self.props.get("bbox") or ({"facecolor": self.props["background"], "edgecolor": "none"}
+                                           if "background" in self.props else None)
         if frame:
             self._frame(backend, box, dict(frame))
-        backend.text(ox, oy, layout, self.paint(self.props.get("color"), "black") or (0, 0, 0, 0.0), self.angle())
+        backend.text(ox, oy, layout, self.paint(self.props.get("color"), "black") or (0, 0, 0, 0.0), self.angle(), ha)
         return box
 
     def _frame(self, backend, box, style):
@@ -561,7 +584,8 @@ class Text(Artist):
             pad = float(str(kind).split("pad=")[1].split(",")[0])
         pad *= font_size(self.props.get("fontsize")) * self.axes.figure.pt
         patch = Patch(self.axes, [], {"facecolor": "white", "edgecolor": "black", **style}, "bbox")
-        ring = rounded((box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad), pad if str(kind).startswith("round") else 0)
+        ring = rounded((box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad), pad if str(kind).startswith("round")
+                       else 0)
         patch.sketch(backend, [ring], None)
 
 
@@ -579,7 +603,8 @@ def anchor(layout, x, y, ha, va, angle=0, mode=None):
     """(x, y of the first baseline's begin, box) for a layout whose turned box is aligned to a point."""
     if mode == "anchor" and angle:
         dx = {"left": 0, "center": layout.width / 2, "right": layout.width}[ha]
-        dy = {"top": -layout.ascent, "center": (layout.descent - layout.ascent) / 2, "bottom": layout.descent}.get(va, 0)
+        dy = {"top": -layout.ascent, "center": (layout.descent - layout.ascent) / 2,
+              "bottom": layout.descent}.get(va, 0)
         c, s = font.rotation(angle)
         ox, oy = x - dx * c - dy * s, y + dx * s - dy * c
         bx0, by0, bx1, by1 = layout.box(angle)
@@ -608,21 +633,25 @@ class Annotation(Text):
         return (), ()
 
     def _at(self, point, coordinates, other):
-        kinds = {"data": self.axes.transData, "axes fraction": self.axes.transAxes, "figure fraction": self.axes.figure.transFigure}
+        kinds = {"data": self.axes.transData, "axes fraction": self.axes.transAxes,
+                 "figure fraction": self.axes.figure.transFigure}
         if coordinates in ("offset points", "offset pixels"):
             k = self.axes.figure.pt if coordinates == "offset points" else 1.0
             return (other[0] + point[0] * k, other[1] - point[1] * k)
         if isinstance(coordinates, Transform):
             return coordinates.points([point[0]], [point[1]])[0]
         if coordinates not in kinds:
-            raise Unsupported(f"annotate() does not know coordinates {coordinates!r} in this subset; it knows {', '.join(kinds)}, "
+            raise Unsupported(
+                f"annotate() does not know coordinates {coordinates!r} in this subset; it knows {', '.join(kinds)}, "
                               "and for the text 'offset points'")
-        return kinds[coordinates].points([self.axes.numbers(0, [point[0]])[0]], [self.axes.numbers(1, [point[1]])[0]])[0]
+        return kinds[coordinates].points([self.axes.numbers(0, [point[0]])[0]],
+                                         [self.axes.numbers(1, [point[1]])[0]])[0]
 
     def draw(self, backend):
         coordinates = self.props.get("xycoords", "data")
         px, py = self._at(self.xy, coordinates, None)
-        tx, ty = self._at((self.x, self.y), self.props.get("textcoords") or coordinates, (px, py)) if self.moved else (px, py)
+        tx, ty = self._at((self.x, self.y), self.props.get("textcoords") or coordinates,
+                          (px, py)) if self.moved else (px, py)
         if not all(map(isfinite, (px, py, tx, ty))):
             return
         layout = self.layout()
@@ -636,16 +665,21 @@ class Annotation(Text):
 
     def _arrow(self, backend, box, tip, style):
         pt = self.axes.figure.pt
-        kind = style.get("arrowstyle", "simple" if "width" in style or "headwidth" in style or "arrowstyle" not in style else "->")
-        start = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) if self.text else (self._at((self.x, self.y), self.props.get("textcoords") or self.props.get("xycoords", "data"), tip))
-        color = colors.parse(style.get("color") or style.get("facecolor") or style.get("fc") or style.get("ec") or style.get("edgecolor") or "black")
+        kind = style.get("arrowstyle", "simple" if "width" in style or "headwidth" in style
+                         or "arrowstyle" not in style else "->")
+        start = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        if not self.text:
+            start = self._at((self.x, self.y), self.props.get("textcoords") or self.props.get("xycoords", "data"), tip)
+        color = colors.parse(style.get("color") or style.get("facecolor") or style.get("fc") or style.get("ec")
+                             or style.get("edgecolor") or "black")
         if style.get("alpha") is not None:
             color = (*color[:3], float(style["alpha"]))
         width = float(style.get("lw") or style.get("linewidth") or (style.get("width") or 1.0)) * pt
         path = _curve(start, tip, str(style.get("connectionstyle", "")))
         pad = 3 * pt
         path = _leave(path, (box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad)) if self.text else path
-        shrink = float(style.get("shrinkB", 2.0)) * pt if "shrink" not in style else float(style["shrink"]) * hypot(start[0] - tip[0], start[1] - tip[1])
+        shrink = float(style.get("shrinkB", 2.0)) * pt if "shrink" not in style else float(style["shrink"]) * hypot(
+            start[0] - tip[0], start[1] - tip[1])
         path = _shorten(path, shrink)
         draw_arrow(backend, path, color, width, str(kind), dash_of(style.get("linestyle") or style.get("ls"))[1], pt)
 
@@ -657,10 +691,12 @@ def draw_arrow(backend, path, color, width, kind, dash, pt, clip=None):
     filled = "|>" in kind or kind.startswith(("simple", "fancy", "wedge")) or "<|" in kind
     size = (7 if not filled else 6 + width / pt * 1.5) * pt
     line = list(path)
-    heads = [(path[-2], path[-1])] if kind.startswith(("simple", "fancy", "wedge")) or kind.rstrip("]").endswith(">") else []
+    heads = [(path[-2], path[-1])] if kind.startswith(("simple", "fancy", "wedge")) or kind.rstrip("]").endswith(
+        ">") else []
     if kind.startswith("<"):
         heads.append((path[1], path[0]))
-    backend.stroke([_shorten(line, size * 0.6) if filled and heads else line], color, width, clip, [d * width for d in dash] if dash else None)
+    backend.stroke([_shorten(line, size * 0.6) if filled and heads else line], color, width, clip,
+                   [d * width for d in dash] if dash else None)
     for (x0, y0), (x, y) in heads:
         length = hypot(x - x0, y - y0) or 1.0
         dx, dy = (x - x0) / length * size, (y - y0) / length * size
@@ -677,7 +713,8 @@ def _curve(start, tip, style):
     rad = float(style.split("rad=")[1].split(",")[0])
     (x0, y0), (x1, y1) = start, tip
     cx, cy = (x0 + x1) / 2 - rad * (y1 - y0), (y0 + y1) / 2 + rad * (x1 - x0)
-    return [((1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1, (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1)
+    return [((1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1, (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy
+             + t * t * y1)
             for t in (i / 20 for i in range(21))]
 
 
@@ -723,7 +760,8 @@ class Arrow(Artist):
         if all(isfinite(v) for p in path for v in p):
             _, width, dash = self.stroke_style(self.axes.figure.pt, 1.0)
             color = self.paint(self.props.get("color", self.props.get("facecolor", self.props.get("edgecolor"))), "C0")
-            draw_arrow(backend, path, color, width, self.props.get("arrowstyle", "-|>"), None, self.axes.figure.pt, self.clip())
+            draw_arrow(backend, path, color, width, self.props.get("arrowstyle", "-|>"), None, self.axes.figure.pt,
+                       self.clip())
 
 
 def Circle(xy, radius=5.0, **kwargs):
@@ -759,7 +797,8 @@ def Arc(xy, width, height, angle=0.0, theta1=0.0, theta2=360.0, **kwargs):
     patch = Ellipse(xy, width, height, angle, **{"fill": False, **kwargs})
     c, s = cos(radians(angle)), sin(radians(angle))
     steps = [radians(theta1 + (theta2 - theta1) * i / 60) for i in range(61)]
-    patch.rings = [[(xy[0] + width / 2 * cos(a) * c - height / 2 * sin(a) * s, xy[1] + width / 2 * cos(a) * s + height / 2 * sin(a) * c) for a in steps]]
+    patch.rings = [[(xy[0] + width / 2 * cos(a) * c - height / 2 * sin(a) * s, xy[1] + width / 2 * cos(a) * s
+                     + height / 2 * sin(a) * c) for a in steps]]
     patch.closed = False
     return patch
 
@@ -775,7 +814,8 @@ def RectanglePatch(xy, width, height, angle=0.0, **kwargs):
     """A rectangle for add_patch, turned about its lower left corner by angle degrees."""
     if angle:
         c, s = cos(radians(angle)), sin(radians(angle))
-        return Polygon([(xy[0] + x * c - y * s, xy[1] + x * s + y * c) for x, y in ((0, 0), (width, 0), (width, height), (0, height))], **kwargs)
+        return Polygon([(xy[0] + x * c - y * s, xy[1] + x * s + y * c) for x,
+                        y in ((0, 0), (width, 0), (width, height), (0, height))], **kwargs)
     return Rectangle(None, xy, width, height, kwargs)
 
 

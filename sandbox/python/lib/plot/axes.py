@@ -1,11 +1,11 @@
-"""A pair of axes: limits, scales, ticks, texts, legend and the drawing of all that stands in it; plots.py adds the plots."""
+"""A pair of axes: limits, scales, ticks, texts, legend and the drawing of all in it; plots.py adds the plots."""
 
 from difflib import get_close_matches
 from math import isfinite
 
 from . import color as colors
 from . import ticks
-from .artists import Annotation, Artist, Line, Patch, Rectangle, Scatter, Text, Transform, Unsupported
+from .artists import PLOTS, Annotation, Artist, Line, Patch, Rectangle, Scatter, Text, Transform, Unsupported, anchor
 from .axis import Axis, Dimension
 from .legend import Legend, entries, sample_points
 from .plots import Plots
@@ -17,10 +17,12 @@ class Spine:
     def __init__(self):
         self.visible, self.color, self.linewidth, self.linestyle, self.position = True, "black", 0.8, "-", None
 
-    def set(self, visible=None, color=None, linewidth=None, linestyle=None, position=None, alpha=None, edgecolor=None, lw=None):
+    def set(self, visible=None, color=None, linewidth=None, linestyle=None, position=None, alpha=None, edgecolor=None,
+            lw=None):
         """Sets what is given."""
         color, linewidth = color or edgecolor, linewidth if lw is None else lw
-        for name, value in (("visible", visible), ("color", color), ("linewidth", linewidth), ("linestyle", linestyle), ("position", position)):
+        for name, value in (("visible", visible), ("color", color), ("linewidth", linewidth), ("linestyle", linestyle),
+                            ("position", position)):
             if value is not None:
                 setattr(self, name, value)
 
@@ -29,7 +31,8 @@ class Spine:
             return lambda value: self.set(**{name[4:]: value})
         if name.startswith("get_") and name[4:] in self.__dict__:
             return lambda: self.__dict__[name[4:]]
-        raise AttributeError(f"a spine has no {name}; it has set_visible, set_color, set_linewidth, set_linestyle and set_position")
+        raise AttributeError(
+            f"a spine has no {name}; it has set_visible, set_color, set_linewidth, set_linestyle and set_position")
 
 
 class _Spines(dict):
@@ -60,7 +63,8 @@ class Axes(Plots):
     def __init__(self, figure, slot=None, sharex=None, sharey=None):
         self.figure, self.slot, self.rect = figure, slot, None
         self.artists, self.labelled, self.containers = [], [], []
-        self.dimensions = [sharex.dimensions[0] if sharex is not None else Dimension(0), sharey.dimensions[1] if sharey is not None else Dimension(1)]
+        self.dimensions = [sharex.dimensions[0] if sharex is not None else Dimension(0), sharey.dimensions[1]
+                           if sharey is not None else Dimension(1)]
         for d in self.dimensions:
             d.axes.append(self)
         self.xaxis, self.yaxis = Axis(self, self.dimensions[0]), Axis(self, self.dimensions[1])
@@ -79,9 +83,9 @@ class Axes(Plots):
             raise AttributeError(name)
         have = [n for n in dir(type(self)) if n[0] != "_"]
         near = get_close_matches(name, have, 3)
-        raise Unsupported(f"axes have no {name} in this subset of matplotlib" + (f"; near it are {', '.join(near)}" if near else "")
-                          + "; plots that exist are plot, scatter, bar, barh, hist, pie, step, stem, errorbar, fill_between, stackplot, "
-                          "boxplot, violinplot, imshow, pcolormesh, contour, contourf, hlines, vlines and annotate")
+        raise Unsupported(f"axes have no {name} in this subset of matplotlib"
+                          + (f"; near it are {', '.join(near)}" if near else "")
+                          + PLOTS)
 
     # What plots use.
 
@@ -126,7 +130,8 @@ class Axes(Plots):
         if position is None:
             return at
         index = 0 if side in ("left", "right") else 1
-        kind, value = {"zero": ("data", 0.0), "center": ("axes", 0.5)}.get(position, position) if isinstance(position, str) else position
+        kind, value = {"zero": ("data", 0.0), "center": ("axes", 0.5)}.get(position, position) if isinstance(
+            position, str) else position
         if kind == "outward":
             return at + value * self.figure.pt * (-1 if side in ("left", "top") else 1)
         if kind == "axes":
@@ -272,7 +277,8 @@ class Axes(Plots):
                 if style == "plain":
                     formatter.set_scientific(False)
                 elif scilimits is not None:
-                    formatter.set_powerlimits((scilimits[0] - (scilimits == (0, 0)), scilimits[1] - (scilimits == (0, 0))))
+                    formatter.set_powerlimits((scilimits[0] - (scilimits == (0, 0)),
+                                               scilimits[1] - (scilimits == (0, 0))))
 
     def minorticks_on(self):
         """Shows unlabelled ticks between the labelled ones."""
@@ -285,7 +291,8 @@ class Axes(Plots):
 
     def grid(self, visible=None, which="major", axis="both", **style):
         """Lines at the ticks."""
-        style = {{"c": "color", "ls": "linestyle", "lw": "linewidth"}.get(k, k): v for k, v in style.items() if k != "zorder"}
+        style = {{"c": "color", "ls": "linestyle", "lw": "linewidth"}.get(k, k): v for k, v in style.items()
+                 if k != "zorder"}
         on = True if visible is None else bool(visible)
         for a, name in ((self.xaxis, "x"), (self.yaxis, "y")):
             if axis in ("both", name):
@@ -310,7 +317,7 @@ class Axes(Plots):
         self.aspect, self.adjustable = aspect, "frame"
 
     def axis(self, *args, **limits):
-        """'off', 'on', 'equal', 'scaled', 'square', 'tight', 'image', 'auto', or [left, right, lower, upper]; gives the limits."""
+        """'off', 'on', 'equal', 'scaled', 'square', 'tight', 'image', 'auto', or four limits; gives the limits."""
         option = args[0] if args else None
         if isinstance(option, (list, tuple)):
             self.set_xlim(*option[:2])
@@ -326,7 +333,9 @@ class Axes(Plots):
         elif option == "auto":
             self.set_aspect("auto")
         elif option is not None:
-            raise ValueError(f"axis() does not know {option!r}; it knows off, on, equal, scaled, square, image, tight, auto and four limits")
+            raise ValueError(
+                f"axis() does not know {option!r}; it knows off, on, equal, scaled, square, image, tight, auto and "
+                "four limits")
         if limits:
             self.set_xlim(limits.get("xmin"), limits.get("xmax"))
             self.set_ylim(limits.get("ymin"), limits.get("ymax"))
@@ -403,7 +412,8 @@ class Axes(Plots):
             found = list(handles)
             names = labels if labels is not None else [getattr(h, "label", None) or "" for h in found]
         elif labels is not None:
-            found = [i for i in self.labelled if isinstance(i, (Line, Scatter)) or hasattr(i, "sample") or (isinstance(i, Patch) and i not in self._parts())]
+            found = [i for i in self.labelled if isinstance(i, (Line, Scatter)) or hasattr(i, "sample")
+                     or (isinstance(i, Patch) and i not in self._parts())]
             names = [labels] if isinstance(labels, str) else list(labels)
             found = found[:len(names)]
         self.legend_ = Legend(self, found, [str(n) for n in names][:len(found)], options)
@@ -450,7 +460,8 @@ class Axes(Plots):
     def get_position(self):
         """(left, bottom, right, top) as parts of the figure, as far as they were laid out."""
         x0, y0, x1, y1 = self.box
-        return (x0 / self.figure.width, 1 - y1 / self.figure.height, x1 / self.figure.width, 1 - y0 / self.figure.height)
+        return (x0 / self.figure.width, 1 - y1 / self.figure.height, x1 / self.figure.width,
+                1 - y0 / self.figure.height)
 
     def get_figure(self):
         """The figure."""
@@ -565,7 +576,10 @@ class Axes(Plots):
         x0, y0, x1, y1 = self.box
         (a, b), (c, e) = (sorted(d.limits()) for d in self.dimensions)
         per_x, per_y = (b - a) / (x1 - x0), (e - c) / (y1 - y0) * self.aspect
-        d, lo, hi, grow = (self.dimensions[0], a, b, per_y / per_x) if per_x < per_y else (self.dimensions[1], c, e, per_x / per_y)
+        if per_x < per_y:
+            d, lo, hi, grow = self.dimensions[0], a, b, per_y / per_x
+        else:
+            d, lo, hi, grow = self.dimensions[1], c, e, per_x / per_y
         middle, half = (lo + hi) / 2, (hi - lo) / 2 * grow
         d._cache = (d._cache[0], (middle - half, middle + half))
 
@@ -598,10 +612,27 @@ class Axes(Plots):
                 excess = text.layout(12.0).width - (self.box[2] - self.box[0])
                 if excess > 0 and loc == "center":
                     boxes.append((self.box[0] - excess / 2, top, self.box[2] + excess / 2, top))
-        if self.legend_ is not None and self.legend_.handles and (self.legend_.options.get("bbox_to_anchor") or isinstance(self.legend_.loc, tuple)):
+        if self.legend_ is not None and self.legend_.handles and (self.legend_.options.get("bbox_to_anchor")
+                                                                  or isinstance(self.legend_.loc, tuple)):
             self.legend_.measure()
             boxes.append(self.legend_.box(self.box))
+        boxes += self._text_boxes()
         return tuple(f(b[i] for b in boxes) for i, f in enumerate((min, min, max, max)))
+
+    def _text_boxes(self):
+        """Boxes of texts at or near the axes, which a picture should not cut off."""
+        x0, y0, x1, y1 = self.box
+        near_x, near_y = (x1 - x0) * 0.5, (y1 - y0) * 0.5
+        out = []
+        for t in self.artists:
+            if isinstance(t, Text) and t.text and not isinstance(t, Annotation):
+                (x, y), = t.transform().points([t.x], [t.y])
+                if x0 - near_x <= x <= x1 + near_x and y0 - near_y <= y <= y1 + near_y:
+                    p = t.props
+                    out.append(anchor(t.layout(), x, y, p.get("horizontalalignment", "left"),
+                                      p.get("verticalalignment", "baseline"),
+                                      t.angle(), p.get("rotation_mode"))[2])
+        return out
 
     def _title_height(self):
         layouts = [t.layout(12.0) for t in self.titles.values() if t.text]
@@ -670,6 +701,6 @@ class Axes(Plots):
             x = {"left": x0, "center": (x0 + x1) / 2, "right": x1}[loc]
             text.props.pop("y", None)
             layout = text.layout(12.0)
-            text.place(backend, x, top - 6 * self.figure.pt - layout.descent + layout.ascent * 0.2, layout, loc, "bottom") if text.text else None
+            text.place(backend, x, top - 5 * self.figure.pt, layout, loc, "bottom") if text.text else None
 
 

@@ -1,4 +1,4 @@
-"""One direction of a pair of axes: Dimension holds what numbers mean and which are in sight, Axis how they are labelled.
+"""One direction of a pair of axes: Dimension holds what numbers mean and which are in sight, Axis how they look.
 
 Axes that share x or y have one Dimension in common; each has an Axis of its own.
 """
@@ -22,7 +22,8 @@ class Dimension:
         self.margin = 0.05
         self.locator = self.formatter = self.minor_locator = None
         self.fixed = self.labels = None     # ticks and their texts that were set
-        self.tight = False
+        self.tight = self.whole = False     # no room beside the data; ticks at whole numbers only
+        self._dates = ticks.DateLocator()
         self._cache = None
 
     def numbers(self, values):
@@ -49,7 +50,8 @@ class Dimension:
         try:
             return float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"{'xy'[self.index]} holds {value!r} of type {type(value).__name__}; it should be a number, a string, "
+            raise TypeError(
+                f"{'xy'[self.index]} holds {value!r} of type {type(value).__name__}; it should be a number, a string, "
                             "a date or None, and a sequence should have one level only") from None
 
     def forward(self, values):
@@ -129,7 +131,7 @@ class Dimension:
         locator, formatter = self.locator, self.formatter
         if locator is None:
             if self.dates:
-                locator = ticks.DateLocator()
+                locator = self._dates
             elif self.scale == "log":
                 locator = ticks.LogLocator(self.base)
             elif self.scale == "symlog":
@@ -137,7 +139,7 @@ class Dimension:
             elif self.categories:
                 locator = ticks.FixedLocator(range(len(self.categories)))
             else:
-                locator = ticks.AutoLocator()
+                locator = ticks.AutoLocator(whole=self.whole)
         if formatter is None:
             if self.dates:
                 formatter = ticks.AutoDateFormatter(locator)
@@ -145,14 +147,17 @@ class Dimension:
                 formatter = ticks.LogFormatter(self.base)
             elif self.categories:
                 names = list(self.categories)
-                formatter = ticks.FuncFormatter(lambda v, p: names[round(v)] if abs(v - round(v)) < 1e-6 and 0 <= round(v) < len(names) else "")
+                formatter = ticks.FuncFormatter(lambda v, p: names[round(v)] if abs(v - round(v)) < 1e-6
+                                                and 0 <= round(v) < len(names) else "")
             else:
                 formatter = ticks.ScalarFormatter()
         return locator, formatter
 
 
-PARAMS = ("labelsize", "rotation", "labelrotation", "colors", "color", "labelcolor", "length", "width", "direction", "pad", "bottom", "top",
-          "left", "right", "labelbottom", "labeltop", "labelleft", "labelright", "which", "axis", "reset", "grid_alpha", "grid_color",
+PARAMS = ("labelsize", "rotation", "labelrotation", "colors", "color", "labelcolor", "length", "width", "direction",
+          "pad", "bottom", "top",
+          "left", "right", "labelbottom", "labeltop", "labelleft", "labelright", "which", "axis", "reset", "grid_alpha",
+          "grid_color",
           "grid_linestyle", "grid_linewidth", "fontsize")
 
 
@@ -167,11 +172,12 @@ class Axis:
         self.label = Text(axes, 0, 0, "", {})
         self.labelpad = 4.0
         self.label_at = None
-        self.size, self.rotation, self.align, self.weight = 10.0, None, {}, "normal"
+        self.size, self.rotation, self.align, self.weight = 10.0 * axes.figure.font, None, {}, "normal"
         self.color = self.labelcolor = "black"
         self.length, self.width, self.direction, self.pad = 3.5, 0.8, "out", 3.5
         self.lines, self.minor_lines, self.minor_on = None, None, False
-        self.ticks, self.minors, self.texts, self.offset = [], [], [], None
+        self.ticks, self.minors, self.texts, self.offset = [], [], [], None  # as fit left them
+        self.turned, self.inner = 0, (0, 0, 0, 0)
 
     def set_major_locator(self, locator):
         """Chooses where ticks are."""
@@ -216,7 +222,9 @@ class Axis:
         if self.dimension.fixed is None:
             self.dimension.fixed = self.positions(8)
         if labels and len(labels) != len(self.dimension.fixed):
-            raise ValueError(f"there are {len(labels)} tick labels for {len(self.dimension.fixed)} ticks; set ticks first, and as many labels")
+            raise ValueError(
+                f"there are {len(labels)} tick labels for {len(self.dimension.fixed)} ticks; set ticks "
+                "first, and as many labels")
         self.dimension.labels = labels
         if not labels:
             self.labels_on = False
@@ -232,7 +240,8 @@ class Axis:
         self.weight = style.pop("fontweight", self.weight)
         if style.pop("visible", True) is False:
             self.labels_on = False
-        self.align.update({k: v for k, v in style.items() if k in ("horizontalalignment", "verticalalignment", "rotation_mode")})
+        self.align.update({k: v for k, v in style.items()
+                           if k in ("horizontalalignment", "verticalalignment", "rotation_mode")})
         self.axes.figure.touch()
 
     def get_ticklabels(self):
@@ -343,7 +352,8 @@ class Axis:
         found = self.positions(room)
         inside = [(i, v) for i, v in enumerate(found) if lo - slack <= v <= hi + slack]
         if self.dimension.labels is not None:
-            return [v for _, v in inside], [self.dimension.labels[i] if i < len(self.dimension.labels) else "" for i, _ in inside]
+            return [v for _, v in inside], [self.dimension.labels[i] if i < len(self.dimension.labels) else "" for i,
+                                            _ in inside]
         formatter = self.dimension.find()[1]
         if hasattr(formatter, "set_locs"):
             formatter.set_locs([v for _, v in inside])
@@ -359,7 +369,8 @@ class Axis:
         turned = self.rotation
         while True:
             values, texts = self.tick_texts(room)
-            places = [p - self.axes.box[0] for p in self.axes.to_pixels(0, values)] if self.index == 0 else self.axes.to_pixels(1, values)
+            places = [p - self.axes.box[0] for p in self.axes.to_pixels(
+                0, values)] if self.index == 0 else self.axes.to_pixels(1, values)
             layouts = [font.layout(t, size, style) for t in texts]
             if self.index or turned or not self.labels_on or not self._crowded(places, layouts, size * 0.5):
                 break
@@ -367,12 +378,13 @@ class Axis:
                 room -= 1
             else:
                 gap = min(abs(b - a) for a, b in zip(places, places[1:]))
-                turned = 45 if gap > size * 1.4 else 90
+                turned = 45 if gap > size * 1.6 else 90
         self.turned = turned or 0
         # Labels that would still lie on one another are left out, all but every nth.
         if len(places) > 1:
             gap = min(abs(b - a) for a, b in zip(places, places[1:])) or 1.0
-            need = size * 1.1 if self.index else (size * 1.1 / max(abs(sin(radians(self.turned))), 0.25) if self.turned else 0)
+            need = size * 1.1 if self.index else (size * 1.1 / max(abs(sin(radians(self.turned))), 0.25) if self.turned
+                                                  else 0)
             every = max(1, -int(-need // gap))
             if every > 1:
                 layouts = [la if i % every == 0 else None for i, la in enumerate(layouts)]
@@ -409,8 +421,10 @@ class Axis:
                 ha = "right" if (angle % 180 < 90) == below else "left"
                 mode = "anchor"
                 va = "center"
-        return (self.align.get("horizontalalignment", ha), self.align.get("verticalalignment", va) if angle % 90 == 0 or "verticalalignment" in self.align else va,
-                self.align.get("rotation_mode", mode if "horizontalalignment" not in self.align or ha == self.align["horizontalalignment"] else None))
+        return (self.align.get("horizontalalignment", ha), self.align.get("verticalalignment", va) if angle % 90 == 0
+                or "verticalalignment" in self.align else va,
+                self.align.get("rotation_mode", mode if "horizontalalignment" not in self.align
+                               or ha == self.align["horizontalalignment"] else None))
 
     def tick_reach(self):
         """Pixels from the spine to where tick labels begin."""
@@ -446,20 +460,24 @@ class Axis:
         x0, y0, x1, y1 = self.axes.box
         reach = self.tick_reach() if self.marks else 0
         if self.index:
-            boxes.append((at - (reach if self.side == "left" else 0), y0, at + (reach if self.side == "right" else 0), y1))
+            boxes.append((at - (reach if self.side == "left" else 0), y0, at + (reach if self.side == "right" else 0),
+                          y1))
         else:
-            boxes.append((x0, at - (reach if self.side == "top" else 0), x1, at + (reach if self.side == "bottom" else 0)))
+            boxes.append((x0, at - (reach if self.side == "top" else 0), x1,
+                          at + (reach if self.side == "bottom" else 0)))
         box = tuple(f(b[i] for b in boxes) for i, f in enumerate((min, min, max, max)))
         self.inner = box
         if self.offset and self.labels_on:
             h = self.size * self.axes.figure.pt * 1.2
-            box = (box[0], box[1] - (h if self.index else 0), box[2], box[3] + (0 if self.index or self.label.text else h))
+            box = (box[0], box[1] - (h if self.index else 0), box[2],
+                   box[3] + (0 if self.index or self.label.text else h))
         if self.label.text:
             layout = self.label.layout()
             thick = layout.ascent + layout.descent + self.labelpad * self.axes.figure.pt
             side = self.label_at or self.side
             l, t, r, b = box
-            box = (l - thick * (side == "left"), t - thick * (side == "top"), r + thick * (side == "right"), b + thick * (side == "bottom"))
+            box = (l - thick * (side == "left"), t - thick * (side == "top"), r + thick * (side == "right"),
+                   b + thick * (side == "bottom"))
         return box
 
     def draw_grid(self, backend):
@@ -473,8 +491,10 @@ class Axis:
             style = {"color": "#b0b0b0", "linewidth": 0.8, "linestyle": "-", "alpha": None, **style}
             width = float(style["linewidth"]) * self.axes.figure.pt
             dash = dash_of(style["linestyle"])[1]
-            lines = [[(p, y0), (p, y1)] if self.index == 0 else [(x0, p), (x1, p)] for p in self.axes.to_pixels(self.index, values)]
-            backend.stroke(lines, colors.parse(style["color"], style["alpha"]), width, self.axes.box, [d * width for d in dash] if dash else None)
+            lines = [[(p, y0), (p, y1)] if self.index == 0 else [(x0, p), (x1, p)]
+                     for p in self.axes.to_pixels(self.index, values)]
+            backend.stroke(lines, colors.parse(style["color"], style["alpha"]), width, self.axes.box,
+                           [d * width for d in dash] if dash else None)
 
     def draw(self, backend):
         """Draws ticks, their labels and the axis label."""
@@ -493,7 +513,7 @@ class Axis:
         if self.labels_on:
             paint = colors.parse(self.labelcolor)
             for layout, ox, oy, _ in self.boxes():
-                backend.text(ox, oy, layout, paint, self.turned)
+                backend.text(ox, oy, layout, paint, self.turned, self._alignment()[0])
         self._draw_label(backend)
 
     def _draw_label(self, backend):
@@ -505,16 +525,19 @@ class Axis:
         size = self.size * pt
         if self.offset and self.labels_on:
             layout = font.layout(self.offset, size)
-            x, y = ((x0 if self.side == "left" else x1 - layout.width), y0 - size * 0.4) if self.index else (x1 - layout.width, b + size * 1.1)
+            x, y = ((x0 if self.side == "left" else x1 - layout.width),
+                    y0 - size * 0.4) if self.index else (x1 - layout.width, b + size * 1.1)
             backend.text(round(x), round(y), layout, colors.parse(self.labelcolor))
         if not self.label.text:
             return
         side = self.label_at or self.side
-        along = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0, "top": 1.0}.get(self.label.props.get("loc"), 0.5)
+        along = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0,
+                 "top": 1.0}.get(self.label.props.get("loc"), 0.5)
         where = {0.0: "left", 0.5: "center", 1.0: "right"}[along]
         if self.index == 0:
             y = b + pad if side == "bottom" else t - pad
-            self.label.place(backend, x0 + along * (x1 - x0), y, self.label.layout(), where, "top" if side == "bottom" else "bottom")
+            self.label.place(backend, x0 + along * (x1 - x0), y, self.label.layout(), where, "top" if side == "bottom"
+                             else "bottom")
         else:
             self.label.props.setdefault("rotation", 90)
             x, y = (l - pad if side == "left" else r + pad), y1 - along * (y1 - y0)

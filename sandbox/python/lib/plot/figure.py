@@ -79,7 +79,8 @@ class AxesArray:
 class GridSpec:
     """Rows and columns for axes to take: grid[0, :] is the first row."""
 
-    def __init__(self, nrows=1, ncols=1, figure=None, width_ratios=None, height_ratios=None, wspace=None, hspace=None, **margins):
+    def __init__(self, nrows=1, ncols=1, figure=None, width_ratios=None, height_ratios=None, wspace=None, hspace=None,
+                 **margins):
         self.nrows, self.ncols = int(nrows), int(ncols)
         if not (1 <= self.nrows <= 100 and 1 <= self.ncols <= 100):
             raise ValueError(f"a grid of {nrows} rows and {ncols} columns; each should be from 1 to 100")
@@ -91,7 +92,10 @@ class GridSpec:
 
     def __getitem__(self, key):
         if not isinstance(key, tuple):
-            key = divmod(key, self.ncols) if isinstance(key, int) and self.nrows > 1 and self.ncols > 1 else (key, slice(None)) if self.ncols == 1 else (slice(None), key)
+            if isinstance(key, int) and self.nrows > 1 and self.ncols > 1:
+                key = divmod(key, self.ncols)
+            else:
+                key = (key, slice(None)) if self.ncols == 1 else (slice(None), key)
         spans = []
         for k, n in zip(key, (self.nrows, self.ncols)):
             if isinstance(k, slice):
@@ -108,7 +112,8 @@ class GridSpec:
 class Figure:
     """A picture with axes; size in inches, dpi pixels an inch."""
 
-    def __init__(self, figsize=None, dpi=None, facecolor=None, edgecolor=None, layout=None, tight_layout=None, constrained_layout=None, num=None,
+    def __init__(self, figsize=None, dpi=None, facecolor=None, edgecolor=None, layout=None, tight_layout=None,
+                 constrained_layout=None, num=None,
                  settings=None, **ignored):
         settings = settings or {}
         self.size = tuple(float(v) for v in figsize or settings.get("figure.figsize", (6.4, 4.8)))
@@ -120,6 +125,7 @@ class Figure:
         self.current, self.number, self.version = None, num, 0
         self.title, self.labels, self.adjust, self.bars = None, {}, {}, []
         self.last_mapped, self.on_touch, self.settings = None, None, settings
+        self.font = float(settings.get("font.size", 10)) / 10
         self.transFigure = Transform(self, "figure", "figure")
         self._measure(self.dpi)
 
@@ -156,7 +162,9 @@ class Figure:
     def add_subplot(self, *args, projection=None, polar=False, sharex=None, sharey=None, **options):
         """Axes at a place of a grid: add_subplot(2, 2, 1), add_subplot(221) or add_subplot(grid[0, :])."""
         if projection not in (None, "rectilinear") or polar:
-            raise Unsupported(f"projection {projection or 'polar'!r} is not in this subset; axes are flat and rectangular. For values over two "
+            raise Unsupported(
+                f"projection {projection or 'polar'!r} is not in this subset; axes are flat and rectangular. For "
+                "values over two "
                               "dimensions use imshow, pcolormesh, contour or contourf; for angles compute x and y")
         if len(args) == 1 and isinstance(args[0], int):
             args = tuple(int(d) for d in f"{args[0]:03d}")
@@ -167,13 +175,17 @@ class Figure:
             grid = self._grid(rows, columns)
             first, last = index if isinstance(index, tuple) else (index, index)
             if not 1 <= first <= last <= rows * columns:
-                raise ValueError(f"subplot index is {index} and should be from 1 to {rows * columns} in a grid of {rows} rows and {columns} columns")
+                raise ValueError(
+                    f"subplot index is {index} and should be from 1 to {rows * columns} in a grid of {rows} rows and "
+                    f"{columns} columns")
             (r0, c0), (r1, c1) = divmod(first - 1, columns), divmod(last - 1, columns)
             slot = (grid, r0, r1, c0, c1)
         elif not args:
             slot = (self._grid(1, 1), 0, 0, 0, 0)
         else:
-            raise ValueError(f"subplot{args} is not understood; give rows, columns and index, such as (2, 2, 1), or a place of a GridSpec")
+            raise ValueError(
+                f"subplot{args} is not understood; give rows, columns and index, such as (2, 2, 1), or a place of a "
+                "GridSpec")
         axes = self._new(Axes(self, slot, sharex, sharey))
         axes.set(**options)
         return axes
@@ -183,7 +195,8 @@ class Figure:
         self.current = axes
         axes.background = self.settings.get("axes.facecolor", "white")
         if self.settings.get("axes.grid"):
-            axes.grid(True, **{k: self.settings["grid." + k] for k in ("color", "alpha", "linestyle", "linewidth") if "grid." + k in self.settings})
+            axes.grid(True, **{k: self.settings["grid." + k] for k in ("color", "alpha", "linestyle", "linewidth")
+                               if "grid." + k in self.settings})
         for side in ("top", "right", "left", "bottom"):
             axes.spines[side].visible = self.settings.get("axes.spines." + side, True)
         cycle = self.settings.get("axes.prop_cycle")
@@ -203,7 +216,8 @@ class Figure:
         """A grid to take places of."""
         return GridSpec(nrows, ncols, self, **options)
 
-    def subplots(self, nrows=1, ncols=1, *, sharex=False, sharey=False, squeeze=True, subplot_kw=None, gridspec_kw=None, width_ratios=None, height_ratios=None):
+    def subplots(self, nrows=1, ncols=1, *, sharex=False, sharey=False, squeeze=True, subplot_kw=None, gridspec_kw=None,
+                 width_ratios=None, height_ratios=None):
         """A grid of axes: one of them, a row or column, or an array of rows."""
         options = {**(gridspec_kw or {})}
         if width_ratios is not None:
@@ -216,8 +230,10 @@ class Figure:
         for r in range(grid.nrows):
             rows.append([])
             for c in range(grid.ncols):
-                partner = {"all": rows[0][0] if rows[0] else None, "col": rows[0][c] if r else None, "row": rows[r][0] if c else None}
-                axes = self.add_subplot((grid, r, r, c, c), sharex=partner.get(sharex), sharey=partner.get(sharey), **(subplot_kw or {}))
+                partner = {"all": rows[0][0] if rows[0] else None, "col": rows[0][c] if r else None, "row": rows[r][0]
+                           if c else None}
+                axes = self.add_subplot((grid, r, r, c, c), sharex=partner.get(sharex), sharey=partner.get(sharey),
+                                        **(subplot_kw or {}))
                 rows[r].append(axes)
                 if sharex in ("all", "col") and r < grid.nrows - 1:
                     axes.xaxis.labels_on = False
@@ -242,7 +258,8 @@ class Figure:
             for c, name in enumerate(row):
                 if name != ".":
                     places.setdefault(name, []).append((r, c))
-        return {name: self.add_subplot((grid, min(r for r, _ in at), max(r for r, _ in at), min(c for _, c in at), max(c for _, c in at)))
+        return {name: self.add_subplot((grid, min(r for r, _ in at), max(r for r, _ in at), min(c for _, c in at),
+                                        max(c for _, c in at)))
                 for name, at in places.items()}
 
     def gca(self):
@@ -267,7 +284,8 @@ class Figure:
 
     def clf(self):
         """Takes everything out."""
-        self.axes, self.texts, self.grids, self.legends, self.current, self.title, self.bars = [], [], {}, [], None, None, []
+        self.axes, self.texts, self.grids, self.legends, self.current, self.title, self.bars = [], [], {}, [
+            ], None, None, []
         self.touch()
 
     clear = clf
@@ -299,25 +317,35 @@ class Figure:
 
     def legend(self, handles=None, labels=None, **options):
         """A legend of all axes."""
+        if labels is None and handles and all(isinstance(h, str) for h in handles):
+            handles, labels = None, handles
         if handles is None:
             pairs = [p for ax in self.axes for p in zip(*entries(ax))]
             handles = [h for h, _ in pairs]
+            if labels is not None and not pairs:
+                handles = [item for ax in self.axes for item in ax.labelled]
             labels = labels or [t for _, t in pairs]
+            handles = handles[:len(labels)]
         elif labels is None:
             labels = [h.label for h in handles]
         self.legends.append(Legend(self, handles, labels, {"loc": "upper right", **options}))
         self.touch()
         return self.legends[-1]
 
-    def colorbar(self, mappable=None, cax=None, ax=None, label="", orientation=None, ticks=None, format=None, shrink=1.0, pad=None, fraction=0.15,
+    def colorbar(self, mappable=None, cax=None, ax=None, label="", orientation=None, ticks=None, format=None,
+                 shrink=1.0, pad=None, fraction=0.15,
                  aspect=20, extend=None, location=None, **ignored):
         """A bar that shows what the colours mean."""
         mappable = mappable or self.last_mapped
         if mappable is None or not hasattr(mappable, "cmap"):
-            raise ValueError("colorbar() needs what scatter(c=values), imshow(), pcolormesh(), contourf() or ScalarMappable() returned")
-        hosts = list(ax.flat if isinstance(ax, AxesArray) else ax) if isinstance(ax, (AxesArray, list, tuple)) else [ax or getattr(mappable, "axes", None) or self.gca()]
+            raise ValueError(
+                "colorbar() needs what scatter(c=values), imshow(), pcolormesh(), contourf() or ScalarMappable() "
+                "returned")
+        hosts = list(ax.flat if isinstance(ax, AxesArray) else ax) if isinstance(ax, (AxesArray, list, tuple)) else [
+            ax or getattr(mappable, "axes", None) or self.gca()]
         current = self.current
-        bar = Colorbar(self, mappable, hosts, cax, orientation or ("horizontal" if location in ("bottom", "top") else "vertical"), shrink)
+        bar = Colorbar(self, mappable, hosts, cax, orientation
+                       or ("horizontal" if location in ("bottom", "top") else "vertical"), shrink)
         self.current = current
         if label:
             bar.set_label(label)
@@ -325,7 +353,8 @@ class Figure:
             bar.set_ticks(ticks)
         if format is not None:
             from .ticks import FormatStrFormatter
-            bar.axis.set_major_formatter(FormatStrFormatter(format) if isinstance(format, str) and "%" in format else format)
+            bar.axis.set_major_formatter(FormatStrFormatter(format) if isinstance(format, str) and "%" in format
+                                         else format)
         return bar
 
     # Size and layout.
@@ -397,6 +426,13 @@ class Figure:
         for name, text in self.labels.items():
             la = text.layout(12.0)
             frame[3 if name == "x" else 0] += (la.ascent + la.descent + 4 * self.pt) * (-1 if name == "x" else 1)
+        for text in self.texts:
+            if text.text and not text.angle() and text.props.get("transform") is self.transFigure:
+                la, gap = text.layout(), 3 * self.pt
+                if text.y < 0.06:
+                    frame[3] = min(frame[3], self.height * (1 - text.y) - la.ascent - la.descent - gap)
+                elif text.y > 0.94:
+                    frame[1] = max(frame[1], self.height * (1 - text.y) + la.ascent + la.descent + gap)
         frame_before = list(frame)
         for legend in self.legends:
             if legend.options.get("bbox_to_anchor") or not isinstance(legend.loc, str) or not legend.handles:
@@ -404,25 +440,26 @@ class Figure:
             w, h = legend.measure()
             loc = legend.loc.removeprefix("outside ")
             if loc == "lower center":
-                frame[3] = min(frame[3], frame_before[3] - h)
+                frame[3] = min(frame[3], frame_before[3] - h - legend.size)
             elif loc == "upper center":
-                frame[1] = max(frame[1], frame_before[1] + h)
+                frame[1] = max(frame[1], frame_before[1] + h + legend.size)
             elif loc in ("center right", "right"):
-                frame[2] = min(frame[2], frame_before[2] - w)
+                frame[2] = min(frame[2], frame_before[2] - w - legend.size)
         self.frame = frame_before
         for bar in self.bars:
             if len(bar.hosts) > 1:
                 frame[2 if bar.vertical else 3] -= bar.room()
         own = [a for a in self.axes if a.slot and a.visible]
         others = [a for a in self.axes if a.host is not None or a.rect]
-        reach = {}
-        for _ in range(2):
+        reach, before = {}, None
+        for _ in range(5):
             for grid in {id(a.slot[0]): a.slot[0] for a in own}.values():
                 self._place(grid, [a for a in own if a.slot[0] is grid], frame, reach)
             for a in others:
                 if a.rect:
                     x, y, w, h = a.rect
-                    a.box = (round(x * self.width), round((1 - y - h) * self.height), round((x + w) * self.width), round((1 - y) * self.height))
+                    a.box = (round(x * self.width), round((1 - y - h) * self.height), round((x + w) * self.width),
+                             round((1 - y) * self.height))
             for a in self.axes:
                 if a.host is None and not a.bars:
                     a.shrink()
@@ -433,13 +470,17 @@ class Figure:
                 a.settle()
             for bar in self.bars:
                 bar.place()
+            # Boxes decide which ticks fit, and tick labels decide the boxes: again until nothing moves.
+            boxes = [a.box for a in self.axes]
+            if boxes == before:
+                break
+            before = boxes
             for a in own:
                 box = a.extent()
                 for twin in self.axes:
                     if twin.host is a:
                         t = twin.extent()
-                        side = twin._title_height()
-                        box = (min(box[0], t[0]), min(box[1], t[1] - side), max(box[2], t[2]), max(box[3], t[3]))
+                        box = (min(box[0], t[0]), min(box[1], t[1]), max(box[2], t[2]), max(box[3], t[3]))
                         if a._title_height() and t[1] < a.box[1] - 3:
                             box = (box[0], min(box[1], t[1] - a._title_height()), box[2], box[3])
                 room = [max(0, p) for p in (a.box[0] - box[0], a.box[1] - box[1], box[2] - a.box[2], box[3] - a.box[3])]
@@ -453,9 +494,12 @@ class Figure:
         default = [40 * self.pt, 16 * self.pt, 8 * self.pt, 30 * self.pt]
         gap = 6 * self.pt
         spans = []
-        for low, high, n, first, last, ratios, space in ((0, 2, grid.ncols, 3, 4, grid.widths, "wspace"), (1, 3, grid.nrows, 1, 2, grid.heights, "hspace")):
-            before = [max([reach.get(a, default)[low] for a in members if a.slot[first] == i], default=0) for i in range(n)]
-            after = [max([reach.get(a, default)[high] for a in members if a.slot[last] == i], default=0) for i in range(n)]
+        for low, high, n, first, last, ratios, space in ((0, 2, grid.ncols, 3, 4, grid.widths, "wspace"),
+                                                         (1, 3, grid.nrows, 1, 2, grid.heights, "hspace")):
+            before = [max([reach.get(a, default)[low] for a in members if a.slot[first] == i], default=0)
+                      for i in range(n)]
+            after = [max([reach.get(a, default)[high] for a in members if a.slot[last] == i], default=0)
+                     for i in range(n)]
             names = ("left", "right") if low == 0 else ("top", "bottom")
             total = self.width if low == 0 else self.height
             edge0, edge1 = frame[low] + before[0], frame[high] - after[-1]
@@ -492,13 +536,16 @@ class Figure:
             x = self.title.props.get("x", 0.5) * self.width
             self.title.place(backend, x, 5 * self.pt, self.title.layout(12.0), "center", "top")
         if "x" in self.labels:
-            self.labels["x"].place(backend, middle, self.height - 4 * self.pt, self.labels["x"].layout(12.0), "center", "bottom")
+            self.labels["x"].place(backend, middle, self.height - 4 * self.pt, self.labels["x"].layout(12.0), "center",
+                                   "bottom")
         if "y" in self.labels:
-            self.labels["y"].place(backend, 4 * self.pt, (self.frame[1] + self.frame[3]) / 2, self.labels["y"].layout(12.0), "left", "center")
+            self.labels["y"].place(backend, 4 * self.pt, (self.frame[1] + self.frame[3]) / 2,
+                                   self.labels["y"].layout(12.0), "left", "center")
         for text in self.texts:
             text.draw(backend)
         for legend in self.legends:
-            area = (0, 0, self.width, self.height) if legend.options.get("bbox_to_anchor") or not isinstance(legend.loc, str) else self.frame
+            area = (0, 0, self.width, self.height) if legend.options.get("bbox_to_anchor") or not isinstance(
+                legend.loc, str) else self.frame
             legend.draw(backend, area)
 
     def render(self, kind="png", dpi=None, transparent=False, facecolor=None):
@@ -510,7 +557,9 @@ class Figure:
         self._measure(dpi)
         try:
             if self.width * self.height > MAX_PIXELS:
-                raise ValueError(f"the picture would be {self.width} x {self.height} pixels and may have {MAX_PIXELS:,} in all; make figsize or dpi smaller")
+                raise ValueError(
+                    f"the picture would be {self.width} x {self.height} pixels and may have {MAX_PIXELS:,} in all; "
+                    "make figsize or dpi smaller")
             if kind == "svg":
                 backend = svg.Writer(self.width, self.height, None if transparent else self.paper, dpi)
                 self.draw(backend)
@@ -533,7 +582,9 @@ class Figure:
             if not ending:
                 fname += "." + kind
         if kind not in ("png", "svg"):
-            raise Unsupported(f"savefig() does not write {kind} in this subset; it writes png and svg, so end the name with .png or .svg")
+            raise Unsupported(
+                f"savefig() does not write {kind} in this subset; it writes png and svg, so end the name with .png or "
+                ".svg")
         data = self.render(kind, dpi, transparent, facecolor)
         if hasattr(fname, "write"):
             try:
@@ -552,7 +603,10 @@ class Figure:
         pyplot.show(figure=self)
 
     def _repr_png_(self):
-        return self.render("png")
+        from . import pyplot
+        png = self.render("png")
+        pyplot.close(self)  # who shows it here does not want it again at the end of the cell
+        return png
 
     def __repr__(self):
         return f"<Figure {self.size[0]:g} x {self.size[1]:g} inches with {len(self.axes)} axes>"
@@ -630,7 +684,9 @@ class Colorbar:
         return self._gap() + self._thick() + max(labels, 12 * self.figure.pt)
 
     def _gap(self):
-        return 10 * self.figure.pt + (0 if self.vertical else max((e[3] - a.box[3] for a in self.hosts for e in [a.xaxis.extent()] if e), default=0))
+        return 10 * self.figure.pt + (0 if self.vertical
+                                      else max((e[3] - a.box[3] for a in self.hosts for e in [a.xaxis.extent()] if e),
+                                               default=0))
 
     def _thick(self):
         return 11 * self.figure.pt

@@ -1,7 +1,7 @@
 """Sets text with the stroke font of glyphs: measures, breaks $math$ down to plain runs, and makes masks to stamp.
 
-Masks are hinted: the levels and stems of a letter are moved to pixel centres, so that small text is crisp. A font size is
-in pixels; the style of a glyph is "", "b", "i" or "bi".
+Masks are hinted: the levels and stems of a letter are moved to pixel centres, so that small text is crisp. A font
+size is in pixels; the style of a glyph is "", "b", "i" or "bi".
 """
 
 import re
@@ -19,29 +19,35 @@ _BOX = "0,0/0,14/8,14/8,0/0,0"  # a character that the font lacks
 _COMMANDS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε", "zeta": "ζ", "eta": "η",
     "theta": "θ", "vartheta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
-    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "varphi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "varphi": "φ", "chi": "χ", "psi": "ψ",
+    "omega": "ω",
     "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ",
     "Omega": "Ω", "cdot": "·", "times": "×", "div": "÷", "pm": "±", "leq": "≤", "le": "≤", "geq": "≥", "ge": "≥",
-    "neq": "≠", "ne": "≠", "approx": "≈", "equiv": "≡", "sim": "~", "propto": "∝", "infty": "∞", "sum": "∑", "prod": "∏",
+    "neq": "≠", "ne": "≠", "approx": "≈", "equiv": "≡", "sim": "~", "propto": "∝", "infty": "∞", "sum": "∑",
+    "prod": "∏",
     "int": "∫", "partial": "∂", "nabla": "∇", "in": "∈", "to": "→", "rightarrow": "→", "leftarrow": "←", "uparrow": "↑",
-    "downarrow": "↓", "Rightarrow": "⇒", "degree": "°", "circ": "°", "ldots": "…", "dots": "…", "cdots": "…", "prime": "'",
-    "quad": " ", "qquad": "  ", "langle": "<", "rangle": ">", "hbar": "h", "ell": "l", "mid": "|", "vert": "|", "ast": "*",
+    "downarrow": "↓", "Rightarrow": "⇒", "degree": "°", "circ": "°", "ldots": "…", "dots": "…", "cdots": "…",
+    "prime": "'",
+    "quad": " ", "qquad": "  ", "langle": "<", "rangle": ">", "hbar": "h", "ell": "l", "mid": "|", "vert": "|",
+    "ast": "*",
 }
 _OPERATORS = set("=<>≤≥≠≈≡×±→←⇒∝∈~")
-_FONTS = {"mathrm", "mathbf", "mathit", "mathsf", "mathcal", "text", "textrm", "textbf", "rm", "bf", "it", "left", "right",
-          "displaystyle", "operatorname", "boldsymbol", "limits", "big", "Big", "bar", "hat", "vec", "tilde", "overline"}
+_FONTS = {"mathrm", "mathbf", "mathit", "mathsf", "mathcal", "text", "textrm", "textbf", "rm", "bf", "it", "left",
+          "right",
+          "displaystyle", "operatorname", "boldsymbol", "limits", "big", "Big", "bar", "hat", "vec", "tilde",
+          "overline"}
 
 
 class Layout:
     """Text set at a size: glyphs is a list of (character, dx, dy, size, style) from the first baseline's left end.
 
-    width, ascent above the first baseline and descent below it (all lines) are pixels; spans keeps the text itself for a
-    backend that sets type on its own, as (text, dx, dy, size, width).
+    width, ascent above the first baseline and descent below it (all lines) are pixels; lines keeps the text itself
+    for a backend that sets type on its own, as (dx, dy, width, [(text, size, rise)]).
     """
 
-    def __init__(self, width, ascent, descent, glyphs_, spans, style):
+    def __init__(self, width, ascent, descent, glyphs_, lines, style):
         self.width, self.ascent, self.descent = width, ascent, descent
-        self.glyphs, self.spans, self.style = glyphs_, spans, style
+        self.glyphs, self.lines, self.style = glyphs_, lines, style
 
     def box(self, angle):
         """(x0, y0, x1, y1) of the text turned by angle about its origin."""
@@ -60,21 +66,20 @@ def rotation(angle):
 @lru_cache(maxsize=512)
 def layout(text, size, style="", align="left"):
     """Sets text, which may have several lines and $math$, at a size in pixels."""
-    lines, placed, spans = text.split("\n"), [], []
-    rows = [_runs(line) for line in lines]
+    placed, lines = [], []
+    rows = [_runs(line) for line in text.split("\n")]
     widths = [sum(advance(c, size * scale, style) for run, scale, _ in row for c in run) for row in rows]
     width, y = max(widths), 0.0
     for row, row_width in zip(rows, widths):
         x = 0.0 if align == "left" else width - row_width if align == "right" else round((width - row_width) / 2)
+        lines.append((x, y, row_width, [(run, size * scale, rise * size) for run, scale, rise in row]))
         for run, scale, rise in row:
-            begin = x
             for c in run:
                 placed.append((c, x, y - rise * size, size * scale, style))
                 x += advance(c, size * scale, style)
-            spans.append((run, begin, y - rise * size, size * scale, x - begin))
         y += round(size * 1.25)
     last = y - round(size * 1.25)
-    return Layout(width, size * 0.76, last + size * 0.22, placed, spans, style)
+    return Layout(width, size * 0.76, last + size * 0.22, placed, lines, style)
 
 
 def _runs(line):
@@ -142,7 +147,7 @@ def _math(text, scale, rise, out):
             elif name in (",", ";", ":", " ", "!"):
                 out.append(("" if name == "!" else "\u2009", scale, rise))
             elif name not in _FONTS:
-                out.append((name, scale, rise))
+                out.append((f"\u2009{name}\u2009" if name.isalpha() else name, scale, rise))
         elif c == " " or c == "}":
             i += 1
         else:
@@ -158,7 +163,7 @@ def _math_char(c, scale, rise, out):
 
 
 def _group(body, scale, rise, out):
-    simple = len(body) < 2 or re.fullmatch(r"\\[A-Za-z]+|\w+", body)
+    simple = re.fullmatch(r"(\\[A-Za-z]+(\{\w+\})?|\w*)([_^](\\?\w+|\{[^{}]*\}))*", body)
     if not simple:
         out.append(("(", scale, rise))
     _math(body, scale, rise, out)

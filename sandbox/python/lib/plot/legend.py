@@ -6,13 +6,18 @@ from . import color as colors
 from . import font
 from .artists import Line, Patch, Scatter, Segments, Text, font_size, looks, rounded
 
-PLACES = {"upper right": (1, 0), "upper left": (0, 0), "lower left": (0, 1), "lower right": (1, 1), "right": (1, .5), "center left": (0, .5),
+PLACES = {"upper right": (1, 0), "upper left": (0, 0), "lower left": (0, 1), "lower right": (1, 1), "right": (1, .5),
+          "center left": (0, .5),
           "center right": (1, .5), "lower center": (.5, 1), "upper center": (.5, 0), "center": (.5, .5)}
-NUMBERS = ["best", "upper right", "upper left", "lower left", "lower right", "right", "center left", "center right", "lower center",
+NUMBERS = ["best", "upper right", "upper left", "lower left", "lower right", "right", "center left", "center right",
+           "lower center",
            "upper center", "center"]
-OPTIONS = ("loc", "fontsize", "title", "ncol", "ncols", "frameon", "framealpha", "facecolor", "edgecolor", "bbox_to_anchor", "shadow", "fancybox",
-           "title_fontsize", "borderaxespad", "labelspacing", "handlelength", "columnspacing", "borderpad", "markerscale", "numpoints",
-           "scatterpoints", "prop", "handletextpad", "labelcolor", "mode", "bbox_transform", "reverse", "draggable", "markerfirst", "alignment",
+OPTIONS = ("loc", "fontsize", "title", "ncol", "ncols", "frameon", "framealpha", "facecolor", "edgecolor",
+           "bbox_to_anchor", "shadow", "fancybox",
+           "title_fontsize", "borderaxespad", "labelspacing", "handlelength", "columnspacing", "borderpad",
+           "markerscale", "numpoints",
+           "scatterpoints", "prop", "handletextpad", "labelcolor", "mode", "bbox_transform", "reverse", "draggable",
+           "markerfirst", "alignment",
            "title_fontproperties")
 
 
@@ -61,7 +66,7 @@ class Legend:
         """Sets width and height in pixels."""
         figure = self.owner.figure
         o = self.options
-        size = font_size(o.get("fontsize") or (o.get("prop") or {}).get("size"), 10.0) * figure.pt
+        size = font_size(o.get("fontsize") or (o.get("prop") or {}).get("size"), 10.0 * figure.font) * figure.pt
         self.size = size
         self.layouts = [font.layout(t, size) for t in self.labels]
         columns = max(1, min(int(o.get("ncols", o.get("ncol", 1))), len(self.labels) or 1))
@@ -72,11 +77,16 @@ class Legend:
         gap = 0.8 * size
         self.handle, self.gap, self.pad = handle, gap, 0.4 * size
         self.widths = [max(la.width for la in c) + handle + gap for c in self.columns]
-        self.heights = [max(round(size * (1.0 + float(o.get("labelspacing", 0.5)))), la.ascent + la.descent + 0.3 * size) for la in
-                        [max((c[i] for c in self.columns if i < len(c)), key=lambda la: la.descent) for i in range(rows)]]
-        self.title = font.layout(str(o["title"]), font_size(o.get("title_fontsize"), size / figure.pt) * figure.pt) if o.get("title") else None
-        self.width = max(sum(self.widths) + 1.6 * size * (len(self.widths) - 1), self.title.width if self.title else 0) + 2 * self.pad
-        self.height = sum(self.heights) + 2 * self.pad - 0.2 * size + (self.title.descent + self.title.ascent + 0.3 * size if self.title else 0)
+        self.heights = [max(round(size * (1.0 + float(o.get("labelspacing", 0.5)))), la.ascent + la.descent
+                            + 0.3 * size) for la in
+                        [max((c[i] for c in self.columns if i < len(c)), key=lambda la: la.descent)
+                         for i in range(rows)]]
+        self.title = font.layout(str(o["title"]), font_size(o.get("title_fontsize"),
+                                                            size / figure.pt) * figure.pt) if o.get("title") else None
+        self.width = max(sum(self.widths) + 1.6 * size * (len(self.widths) - 1), self.title.width if self.title
+                         else 0) + 2 * self.pad
+        self.height = sum(self.heights) + 2 * self.pad - 0.2 * size + (
+            self.title.descent + self.title.ascent + 0.3 * size if self.title else 0)
         return self.width, self.height
 
     def box(self, area):
@@ -90,7 +100,8 @@ class Legend:
         if anchor is not None:
             if len(anchor) == 4:
                 ax0, ay0, w, h = anchor
-                x0, y0, x1, y1 = x0 + ax0 * (x1 - x0), y1 - (ay0 + h) * (y1 - y0), x0 + (ax0 + w) * (x1 - x0), y1 - ay0 * (y1 - y0)
+                x0, y0, x1, y1 = x0 + ax0 * (x1 - x0), y1 - (ay0 + h) * (y1 - y0), x0 + (ax0 + w) * (
+                    x1 - x0), y1 - ay0 * (y1 - y0)
             else:
                 px, py = x0 + anchor[0] * (x1 - x0), y1 - anchor[1] * (y1 - y0)
                 x0, y0, x1, y1 = px, py, px, py
@@ -135,7 +146,8 @@ class Legend:
             backend.stroke([ring], colors.parse(o.get("edgecolor") or "#cccccc"), 1.0 * pt, closed=True)
         y = y0 + self.pad
         if self.title:
-            backend.text(round((x0 + x1 - self.title.width) / 2), round(y + self.title.ascent), self.title, (0, 0, 0, 1.0))
+            backend.text(round((x0 + x1 - self.title.width) / 2), round(y + self.title.ascent), self.title,
+                         (0, 0, 0, 1.0))
             y += self.title.ascent + self.title.descent + 0.3 * size
         x, i = x0 + self.pad, 0
         for column, width in zip(self.columns, self.widths):
@@ -145,7 +157,8 @@ class Legend:
                 handle = self.handles[i]
                 self._handle(backend, handle, x, middle, x + self.handle)
                 color = o.get("labelcolor")
-                paint = colors.parse(color) if isinstance(color, str) and color not in ("linecolor", "markerfacecolor") else (0, 0, 0, 1.0)
+                paint = colors.parse(color) if isinstance(color, str) and color not in (
+                    "linecolor", "markerfacecolor") else (0, 0, 0, 1.0)
                 backend.text(round(x + self.handle + self.gap), round(middle + size * 0.36), layout, paint)
                 top += height
                 i += 1
@@ -183,7 +196,8 @@ class Legend:
         elif isinstance(handle, Segments):
             drawn, width, dash = handle.stroke_style(pt)
             color = handle.props.get("color")
-            backend.stroke([[(x0, y), (x1, y)]], handle.paint(color[0] if isinstance(color, list) else color, "C0"), width, None, dash)
+            backend.stroke([[(x0, y), (x1, y)]], handle.paint(color[0] if isinstance(color, list) else color, "C0"),
+                           width, None, dash)
 
 
 class _Stand:

@@ -10,7 +10,10 @@ STRAIGHT = 0.9  # cosine of the turn below which two segments need a join of the
 
 
 def stroke(points, width, closed=False, cap="butt", join="round"):
-    """Polygons that cover a polyline of the given width; cap is butt, projecting or round, join round, miter or bevel."""
+    """Polygons that cover a polyline of the given width.
+
+    cap is butt, projecting or round, join is round, miter or bevel.
+    """
     points = [p for i, p in enumerate(points) if i == 0 or p != points[i - 1]]
     if closed and len(points) > 1 and points[0] == points[-1]:
         points.pop()
@@ -146,6 +149,20 @@ def clip_lines(points, box):
     if len(piece) > 1:
         out.append(piece)
     return out
+
+
+def envelope(points, width):
+    """A polygon over a polyline so dense, from left to right, that in each pixel column it reaches from low to high."""
+    columns = {}
+    for x, y in points:
+        c = int(x)
+        low, high = columns.get(c, (y, y))
+        columns[c] = (y if y < low else low, y if y > high else high)
+    half = width / 2
+    upper = [(c + 0.5, columns[c][0] - half) for c in columns]
+    lower = [(c + 0.5, columns[c][1] + half) for c in columns]
+    return [(upper[0][0] - 0.5, upper[0][1]), *upper, (upper[-1][0] + 0.5, upper[-1][1]),
+            (lower[-1][0] + 0.5, lower[-1][1]), *lower[::-1], (lower[0][0] - 0.5, lower[0][1])][::-1]
 
 
 def thin(points, pixels):

@@ -1,4 +1,4 @@
-"""The kinds of plots, as methods of axes. Data may be any iterables of numbers, dates or strings; no numpy is needed."""
+"""The kinds of plots, as methods of axes. Data may be any iterables of numbers, dates or strings."""
 
 from bisect import bisect_right
 from math import ceil, cos, exp, inf, isfinite, log2, nan, pi, radians, sin, sqrt
@@ -15,7 +15,8 @@ class Container(list):
 
     def __init__(self, items, label=None, sample=None, horizontal=False):
         super().__init__(items)
-        self.label, self.sample, self.horizontal = None if label is None else str(label), sample or (items[0] if items else None), horizontal
+        self.label, self.horizontal = None if label is None else str(label), horizontal
+        self.sample = sample or (items[0] if items else None)
         self.errorbar = None
 
     def __hash__(self):
@@ -49,10 +50,16 @@ def _quantile(ordered, q):
     return ordered[i] + (ordered[min(i + 1, len(ordered) - 1)] - ordered[i]) * (place - i)
 
 
+def _pick(value, i):
+    """What a keyword argument gives to the data set i."""
+    return value[i % len(value)] if isinstance(value, (list, tuple)) and not colors.is_color(value) else value
+
+
 def _same_length(where, /, **named):
     lengths = {name: len(v) for name, v in named.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{where}: " + " and ".join(f"{n} has {c} values" for n, c in lengths.items()) + "; they should have the same length")
+        raise ValueError(f"{where}: " + " and ".join(f"{n} has {c} values" for n, c in lengths.items())
+                         + "; they should have the same length")
 
 
 def parse_format(text):
@@ -74,7 +81,8 @@ def parse_format(text):
         elif "marker" not in out and rest[0] in markers.NAMES.split():
             out["marker"], rest = rest[0], rest[1:]
         else:
-            raise ValueError(f"format {text!r} is not understood at {rest!r}; it is made of a colour letter (rgbcmykw), a marker "
+            raise ValueError(
+                f"format {text!r} is not understood at {rest!r}; it is made of a colour letter (rgbcmykw), a marker "
                              f"({markers.NAMES}) and a line style (-, --, -., :)")
     if "marker" in out:
         out.setdefault("linestyle", "")
@@ -95,7 +103,7 @@ class Plots:
             second = args.pop(0) if args and not isinstance(args[0], str) else None
             form = parse_format(args.pop(0)) if args and isinstance(args[0], str) else {}
             ys = first if second is None else second
-            ys = _list(ys) if _list(ys) is not None else [ys]
+            ys = list(ys) if hasattr(ys, "__iter__") and not isinstance(ys, str) else [ys]
             columns = [list(c) for c in zip(*ys)] if _nested(ys) else [ys]
             for ys in columns:
                 xs = range(len(ys)) if second is None else first
@@ -142,30 +150,35 @@ class Plots:
         line = parse_format(linefmt) if linefmt else {}
         line.setdefault("color", "C0")
         line.pop("marker", None)
-        head = {"marker": "o", "color": line["color"], **(parse_format(markerfmt) if markerfmt else {}), "linestyle": "", "label": label}
+        head = {"marker": "o", "color": line["color"], **(parse_format(markerfmt) if markerfmt else {}),
+                "linestyle": "", "label": label}
         base = {"color": "C3", **(parse_format(basefmt) if basefmt not in (None, " ", "") else {})}
         stems = self.add(Segments(self, [[(x, bottom), (x, y)] for x, y in zip(xs, ys)], line, "stem()"))
         heads = self.add(Line(self, xs, ys, head))
-        floor = self.add(Line(self, [min(xs, default=0), max(xs, default=1)], [bottom, bottom], base)) if basefmt not in (" ", "") else None
+        floor = self.add(Line(self, [min(xs, default=0), max(xs, default=1)], [bottom, bottom],
+                              base)) if basefmt not in (" ", "") else None
         out = Container([heads, stems, floor], None, heads)
         out.markerline, out.stemlines, out.baseline = heads, stems, floor
         return out
 
-    def scatter(self, x, y, s=None, c=None, marker=None, cmap=None, norm=None, vmin=None, vmax=None, alpha=None, **kwargs):
+    def scatter(self, x, y, s=None, c=None, marker=None, cmap=None, norm=None, vmin=None, vmax=None, alpha=None,
+                **kwargs):
         """Markers; s are areas in square points, c a colour, colours, or values for cmap."""
         xs, ys = self.numbers(0, x), self.numbers(1, y)
         _same_length("scatter()", x=xs, y=ys)
         areas = [36.0] if s is None else [float(v) for v in (_list(s) or [s])]
         c = kwargs.pop("color", None) if c is None else c
         values, face = [], c
-        if _list(c) is not None and not isinstance(c, str):
-            c = _list(c)
-            numeric = c and all(v is None or isinstance(v, (int, float)) or (hasattr(v, "__float__") and not isinstance(v, str)) for v in c)
+        if hasattr(c, "__iter__") and not isinstance(c, str):
+            c = list(c)
+            numeric = c and all(v is None or isinstance(v, (int, float))
+                                or (hasattr(v, "__float__") and not isinstance(v, str)) for v in c)
             if numeric and not (len(c) in (3, 4) and len(c) != len(xs)):
                 values, face = [nan if v is None else float(v) for v in c], None
                 _same_length("scatter()", x=xs, c=values)
             else:
-                face = c if not colors.is_color(c if not isinstance(c, list) else tuple(c)) or all(isinstance(v, str) for v in c) else tuple(c)
+                face = c if not colors.is_color(c if not isinstance(c, list)
+                                                else tuple(c)) or all(isinstance(v, str) for v in c) else tuple(c)
                 face = [f for f in face] if isinstance(face, list) else face
         if face is None and not values:
             face = self.next_color() if "facecolor" not in kwargs and "facecolors" not in kwargs else None
@@ -178,8 +191,10 @@ class Plots:
                 props["edgecolor"] = given.get("edgecolor") or self.next_color()
         for f in face if isinstance(face, list) else [face] if face is not None else []:
             colors.parse(f)
-        norm = norm or colors.Normalize(vmin, vmax)
-        return self.add(Scatter(self, xs, ys, areas, values, face, props, norm, cmap))
+        points = self.add(Scatter(self, xs, ys, areas, values, face, props, norm or colors.Normalize(vmin, vmax), cmap))
+        if values:
+            self.figure.last_mapped = points
+        return points
 
     def bar(self, x, height, width=0.8, bottom=None, *, align="center", **kwargs):
         """Upright bars."""
@@ -191,7 +206,8 @@ class Plots:
 
     def _bars(self, index, places, lengths, thickness, start, align, kwargs, where):
         errors = {k: kwargs.pop(k) for k in ("xerr", "yerr") if k in kwargs}
-        error_style = {"ecolor": kwargs.pop("ecolor", "black"), "capsize": kwargs.pop("capsize", 0), **(kwargs.pop("error_kw", None) or {})}
+        error_style = {"ecolor": kwargs.pop("ecolor", "black"), "capsize": kwargs.pop("capsize", 0),
+                       **(kwargs.pop("error_kw", None) or {})}
         log, labels = kwargs.pop("log", False), kwargs.pop("tick_label", None)
         places = self.numbers(index, places)
         lengths = self.numbers(1 - index, lengths)
@@ -199,13 +215,15 @@ class Plots:
         spread = lambda v: (v * n if len(v) == 1 else v)  # noqa: E731
         places, lengths = spread(places), spread(lengths)
         starts = spread(self.numbers(1 - index, 0 if start is None else start))
-        days = [v.total_seconds() / 86400 if hasattr(v, "total_seconds") else float(v) for v in (_list(thickness) or [thickness])]
+        days = [v.total_seconds() / 86400 if hasattr(v, "total_seconds") else float(v)
+                for v in (_list(thickness) or [thickness])]
         thick = spread(days)
         _same_length(where, positions=places, lengths=lengths, starts=starts, widths=thick)
         if align not in ("center", "edge"):
             raise ValueError(f"{where}: align is {align!r} and should be 'center' or 'edge'")
         label = kwargs.pop("label", None)
-        each = {k: list(v) for k, v in ((k, kwargs[k]) for k in ("color", "facecolor", "edgecolor", "linewidth") if k in kwargs)
+        each = {k: list(v) for k, v in ((k, kwargs[k]) for k in ("color", "facecolor", "edgecolor", "linewidth")
+                                        if k in kwargs)
                 if isinstance(v, (list, tuple)) and not colors.is_color(v)}
         if not {"color", "facecolor", "fc"} & kwargs.keys():
             kwargs["color"] = self.next_color()
@@ -222,7 +240,9 @@ class Plots:
             if names:
                 props["label"] = names[i]
             low = places[i] - thick[i] / 2 if align == "center" else places[i]
-            corner, size = ((low, starts[i]), (thick[i], lengths[i])) if index == 0 else ((starts[i], low), (lengths[i], thick[i]))
+            corner, size = (low, starts[i]), (thick[i], lengths[i])
+            if index:
+                corner, size = corner[::-1], size[::-1]
             bar = Rectangle(self, corner, *size, props, where)
             if index == 0:
                 bar.sticky_y = (starts[i],)
@@ -239,7 +259,8 @@ class Plots:
         if log:
             (self.set_xscale if index else self.set_yscale)("log")
         if labels is not None:
-            (self.yaxis if index else self.xaxis).set_ticks(places, [labels] if isinstance(labels, str) else list(labels))
+            (self.yaxis if index else self.xaxis).set_ticks(places, [labels] if isinstance(labels, str)
+                                                            else list(labels))
         for name, value in errors.items():
             ends = [s + v for s, v in zip(starts, lengths)]
             xs, ys = (places, ends) if index == 0 else (ends, places)
@@ -250,9 +271,15 @@ class Plots:
     def bar_label(self, container, labels=None, *, fmt="%g", label_type="edge", padding=0, **style):
         """Writes each bar's length at its end, or in its middle with label_type='center'."""
         out = []
+        if label_type != "center":
+            d = self.dimensions[0 if container.horizontal else 1]
+            d.margin = max(d.margin, 0.14 if container.horizontal else 0.08)
         for i, bar in enumerate(container):
             value = bar.width if container.horizontal else bar.height
-            text = labels[i] if labels is not None else fmt(value) if callable(fmt) else fmt.format(value) if "{" in fmt else fmt % value
+            if labels is not None:
+                text = labels[i]
+            else:
+                text = fmt(value) if callable(fmt) else fmt.format(value) if "{" in fmt else fmt % value
             gap = (0.0 if label_type == "center" else 3.0 + padding) * (1 if value >= 0 else -1)
             part = 0.5 if label_type == "center" else 1.0
             if container.horizontal:
@@ -264,14 +291,19 @@ class Plots:
             out.append(self.annotate(str(text), at, offset, textcoords="offset points", **{**align, **style}))
         return out
 
-    def hist(self, x, bins=None, range=None, density=False, weights=None, cumulative=False, bottom=None, histtype="bar", align="mid",
+    def hist(self, x, bins=None, range=None, density=False, weights=None, cumulative=False, bottom=None, histtype="bar",
+             align="mid",
              orientation="vertical", rwidth=None, log=False, color=None, label=None, stacked=False, **kwargs):
         """Counts of values in bins; x may be several data sets. Gives (counts, edges, bars)."""
         x = _list(x)
         sets = [list(s) for s in x] if _nested(x) else [x]
         index = 1 if orientation == "horizontal" else 0
         sets = [self.numbers(index, s) for s in sets]
-        weights = [None] * len(sets) if weights is None else [list(map(float, w)) for w in weights] if _nested(list(weights)) else [list(map(float, weights))]
+        if weights is None:
+            weights = [None] * len(sets)
+        else:
+            weights = list(weights)
+            weights = [[float(w) for w in each] for each in (weights if _nested(weights) else [weights])]
         edges = self._edges(sets, bins if bins is not None else 10, range)
         counts = []
         for values, weight in zip(sets, weights):
@@ -282,21 +314,23 @@ class Plots:
             counts.append(count)
         if density:
             both = sum(map(sum, counts)) if stacked else None
-            counts = [[c / ((both or sum(count) or 1.0) * (b - a)) for c, a, b in zip(count, edges, edges[1:])] for count in counts]
+            counts = [[c / ((both or sum(count) or 1.0) * (b - a)) for c, a, b in zip(count, edges, edges[1:])]
+                      for count in counts]
         if cumulative:
             counts = [self._running(count, edges, density, cumulative) for count in counts]
-        pick = lambda v, i: v[i % len(v)] if isinstance(v, (list, tuple)) and not colors.is_color(v) else v  # noqa: E731
         out, base = [], [float(bottom or 0)] * (len(edges) - 1)
         stacked = stacked or histtype == "barstacked"
         for i, count in enumerate(counts):
-            paint = pick(color, i) or self.next_color()
-            props = {"color": paint, "label": pick(label, i), **kwargs}
+            paint = _pick(color, i) or self.next_color()
+            props = {"color": paint, "label": _pick(label, i), **kwargs}
             if histtype.startswith("step"):
                 tops = [b + c for b, c in zip(base, count)]
-                ring = [(edges[0], base[0])] + [p for a, b, t in zip(edges, edges[1:], tops) for p in ((a, t), (b, t))] + [(edges[-1], base[-1])]
+                ring = [(edges[0], base[0])] + [p for a, b, t in zip(edges, edges[1:], tops)
+                                                for p in ((a, t), (b, t))] + [(edges[-1], base[-1])]
                 if histtype == "stepfilled":
                     ring += [p for a, b, t in reversed(list(zip(edges, edges[1:], base))) for p in ((b, t), (a, t))]
-                patch = Patch(self, [[(b, a) for a, b in ring] if index else ring], {**props, "fill": histtype == "stepfilled"}, "hist()")
+                patch = Patch(self, [[(b, a) for a, b in ring] if index else ring],
+                              {**props, "fill": histtype == "stepfilled"}, "hist()")
                 patch.closed = histtype == "stepfilled"
                 patch.sticky_x, patch.sticky_y = ((base[0],), ()) if index else ((), (base[0],))
                 out.append(Container([self.add(patch)], None))
@@ -325,20 +359,23 @@ class Plots:
 
     @staticmethod
     def _edges(sets, bins, between):
-        if _list(bins) is not None:
+        if hasattr(bins, "__iter__") and not isinstance(bins, str):
             edges = [float(b) for b in bins]
             if len(edges) < 2 or any(b <= a for a, b in zip(edges, edges[1:])):
                 raise ValueError("hist(): bins should be a number, or two or more increasing edges")
             return edges
         values = sorted(v for s in sets for v in s if isfinite(v))
-        lo, hi = (float(between[0]), float(between[1])) if between else (values[0], values[-1]) if values else (0.0, 1.0)
+        lo, hi = (values[0], values[-1]) if values else (0.0, 1.0)
+        if between:
+            lo, hi = float(between[0]), float(between[1])
         if lo == hi:
             lo, hi = lo - 0.5, hi + 0.5
         if isinstance(bins, str):
             n = len(values) or 1
             spread = 2 * (_quantile(values, 0.75) - _quantile(values, 0.25)) / n ** (1 / 3) if values else 0
             sturges = ceil(log2(n)) + 1
-            rules = {"sqrt": ceil(sqrt(n)), "sturges": sturges, "rice": ceil(2 * n ** (1 / 3)), "fd": ceil((hi - lo) / spread) if spread else sturges}
+            rules = {"sqrt": ceil(sqrt(n)), "sturges": sturges, "rice": ceil(2 * n ** (1 / 3)),
+                     "fd": ceil((hi - lo) / spread) if spread else sturges}
             rules["auto"] = max(sturges, rules["fd"])
             rules["doane"] = rules["scott"] = rules["auto"]
             if bins not in rules:
@@ -348,8 +385,10 @@ class Plots:
             raise ValueError(f"hist(): bins is {bins} and should be from 1 to 100000")
         return [lo + (hi - lo) * i / int(bins) for i in range(int(bins) + 1)]
 
-    def pie(self, x, explode=None, labels=None, colors=None, autopct=None, pctdistance=0.6, shadow=False, labeldistance=1.1,
-            startangle=0, radius=1, counterclock=True, wedgeprops=None, textprops=None, center=(0, 0), frame=False, normalize=True, rotatelabels=False):
+    def pie(self, x, explode=None, labels=None, colors=None, autopct=None, pctdistance=0.6, shadow=False,
+            labeldistance=1.1,
+            startangle=0, radius=1, counterclock=True, wedgeprops=None, textprops=None, center=(0, 0), frame=False,
+            normalize=True, rotatelabels=False):
         """A pie; gives (wedges, texts) and with autopct (wedges, texts, percentages)."""
         x = [float(v) for v in x]
         if not x or any(not v >= 0 for v in x) or sum(x) <= 0:
@@ -367,11 +406,14 @@ class Plots:
             middle = radians(angle + turn / 2)
             cx, cy = center[0] + explode[i] * radius * cos(middle), center[1] + explode[i] * radius * sin(middle)
             color = list(colors)[i % len(list(colors))] if colors is not None else self.cycle[i % len(self.cycle)]
-            look = {"facecolor": color, "edgecolor": "none" if ring is None and "linewidth" not in props else "white", "label": labels[i] or None, **props}
-            wedges.append(self.add(Patch(self, [wedge((cx, cy), radius, *sorted((angle, angle + turn)), ring)], look, "pie()")))
+            look = {"facecolor": color, "edgecolor": "none" if ring is None and "linewidth" not in props else "white",
+                    "label": labels[i] or None, **props}
+            wedges.append(self.add(Patch(self, [wedge((cx, cy), radius, *sorted((angle, angle + turn)), ring)], look,
+                                         "pie()")))
             if labeldistance is not None:
                 lx, ly = cx + labeldistance * radius * cos(middle), cy + labeldistance * radius * sin(middle)
-                texts.append(self.text(lx, ly, labels[i], **{"ha": "left" if cos(middle) >= 0 else "right", "va": "center", **(textprops or {})}))
+                texts.append(self.text(lx, ly, labels[i], **{"ha": "left" if cos(middle) >= 0 else "right",
+                                                             "va": "center", **(textprops or {})}))
             if autopct is not None:
                 share = 100 * value / total
                 text = autopct(share) if callable(autopct) else autopct % share
@@ -445,12 +487,14 @@ class Plots:
             base = base or [0.0] * len(ys)
             top = [a + b for a, b in zip(base, ys)]
             color = list(colors)[i % len(list(colors))] if colors else self.next_color()
-            out.append(self._between(0, xs, base, top, None, None, {"facecolor": color, "label": labels[i] if i < len(labels) else None, **kwargs}))
+            out.append(self._between(0, xs, base, top, None, None,
+                                     {"facecolor": color, "label": labels[i] if i < len(labels) else None, **kwargs}))
             out[-1].sticky_y = (0.0,)
             base = top
         return out
 
-    def errorbar(self, x, y, yerr=None, xerr=None, fmt="", ecolor=None, elinewidth=None, capsize=0, capthick=None, errorevery=1, **kwargs):
+    def errorbar(self, x, y, yerr=None, xerr=None, fmt="", ecolor=None, elinewidth=None, capsize=0, capthick=None,
+                 errorevery=1, **kwargs):
         """Points with bars of uncertainty: a number, one for each, or two rows (down, up)."""
         xs, ys = self.numbers(0, x), self.numbers(1, y)
         _same_length("errorbar()", x=xs, y=ys)
@@ -459,13 +503,14 @@ class Plots:
         if fmt != "none":
             line = self.plot(xs, ys, fmt, **kwargs)[0] if fmt else self.plot(xs, ys, **kwargs)[0]
         color = ecolor or (line.props["color"] if line else kwargs.get("color") or self.next_color())
-        look = {"color": color, "linewidth": elinewidth or kwargs.get("linewidth") or kwargs.get("lw") or 1.5, "alpha": kwargs.get("alpha"),
-                "zorder": kwargs.get("zorder", 2.0)}
+        look = {"color": color, "linewidth": elinewidth or kwargs.get("linewidth") or kwargs.get("lw") or 1.5,
+                "alpha": kwargs.get("alpha"),
+                "zorder": kwargs.get("zorder", 2.0) - 0.1}
         segments, caps = [], []
         for index, error in ((0, xerr), (1, yerr)):
             if error is None:
                 continue
-            error = _list(error) if _list(error) is not None else [float(error)] * len(xs)
+            error = list(error) if hasattr(error, "__iter__") else [float(error)] * len(xs)
             down, up = (list(error[0]), list(error[1])) if _nested(error) else (error, error)
             _same_length("errorbar()", x=xs, errors=down)
             low, high = [], []
@@ -478,16 +523,20 @@ class Plots:
             if capsize:
                 ends = [p for p in low + high if isfinite(p[0] + p[1])]
                 caps.append(self.add(Line(self, [p[0] for p in ends], [p[1] for p in ends], {
-                    "linestyle": "", "marker": "_" if index else "|", "markersize": 2 * capsize, "color": color, "alpha": kwargs.get("alpha"),
+                    "linestyle": "", "marker": "_" if index else "|", "markersize": 2 * capsize, "color": color,
+                    "alpha": kwargs.get("alpha"),
                     "markeredgewidth": capthick or elinewidth or 1.0})))
         bars = [self.add(Segments(self, segments, look, "errorbar()"))] if segments else []
         out = Container([line, tuple(caps), tuple(bars)], label, line or (bars[0] if bars else None))
         self.labelled.append(out)
         return out
 
-    def boxplot(self, x, notch=None, sym=None, vert=True, whis=1.5, positions=None, widths=None, patch_artist=False, labels=None, tick_labels=None,
-                showmeans=False, showfliers=True, medianprops=None, boxprops=None, whiskerprops=None, capprops=None, flierprops=None,
-                meanprops=None, orientation=None, manage_ticks=True, meanline=False, showcaps=True, showbox=True, zorder=None):
+    def boxplot(self, x, notch=None, sym=None, vert=True, whis=1.5, positions=None, widths=None, patch_artist=False,
+                labels=None, tick_labels=None,
+                showmeans=False, showfliers=True, medianprops=None, boxprops=None, whiskerprops=None, capprops=None,
+                flierprops=None,
+                meanprops=None, orientation=None, manage_ticks=True, meanline=False, showcaps=True, showbox=True,
+                zorder=None):
         """Boxes of quartiles with whiskers; gives a dict of what was drawn."""
         x = _list(x)
         sets = [[float(v) for v in s if v is not None and v == v] for s in (x if _nested(x) else [x])]
@@ -500,14 +549,18 @@ class Plots:
 
         def line(name, points, props, default):
             pts = turn(points)
-            out[name].append(self.add(Line(self, [p[0] for p in pts], [p[1] for p in pts], {"color": "black", "linewidth": 1.0, **default, **(props or {})})))
+            out[name].append(self.add(Line(self, [p[0] for p in pts], [p[1] for p in pts],
+                                           {"color": "black", "linewidth": 1.0, **default, **(props or {})})))
 
         for values, at, width in zip(sets, positions, widths):
             values.sort()
             if not values:
                 continue
             q1, q2, q3 = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
-            low, high = (q1 - whis * (q3 - q1), q3 + whis * (q3 - q1)) if not hasattr(whis, "__iter__") else (_quantile(values, p / 100) for p in whis)
+            if hasattr(whis, "__iter__"):
+                low, high = (_quantile(values, p / 100) for p in whis)
+            else:
+                low, high = q1 - whis * (q3 - q1), q3 + whis * (q3 - q1)
             inside = [v for v in values if low <= v <= high] or values
             lo, hi = min(inside[0], q1), max(inside[-1], q3)
             a, b = at - width / 2, at + width / 2
@@ -526,15 +579,18 @@ class Plots:
                 line("means", [(at, mean(values))], meanprops, {"marker": "^", "color": "C2", "linestyle": ""})
             outside = [v for v in values if not low <= v <= high]
             if showfliers and sym != "":
-                line("fliers", [(at, v) for v in outside], flierprops, {"marker": "o", "markerfacecolor": "none", "linestyle": "", "markersize": 6})
+                line("fliers", [(at, v) for v in outside], flierprops,
+                     {"marker": "o", "markerfacecolor": "none", "linestyle": "", "markersize": 6})
         if manage_ticks:
             names = tick_labels if tick_labels is not None else labels
-            (self.yaxis if lying else self.xaxis).set_ticks(positions, [str(n) for n in names] if names is not None else None)
+            (self.yaxis if lying else self.xaxis).set_ticks(positions, [str(n) for n in names] if names is not None
+                                                            else None)
             d = self.dimensions[1 if lying else 0]
             d.lo, d.hi = min(positions) - 0.5, max(positions) + 0.5
         return out
 
-    def violinplot(self, dataset, positions=None, vert=True, widths=0.5, showmeans=False, showextrema=True, showmedians=False, orientation=None, **kwargs):
+    def violinplot(self, dataset, positions=None, vert=True, widths=0.5, showmeans=False, showextrema=True,
+                   showmedians=False, orientation=None, **kwargs):
         """Densities of data sets as violins, by Gaussian kernels with Scott's rule."""
         dataset = _list(dataset)
         sets = [sorted(float(v) for v in s) for s in (dataset if _nested(dataset) else [dataset])]
@@ -551,10 +607,13 @@ class Plots:
             grid = [values[0] + (values[-1] - values[0]) * i / 60 for i in range(61)]
             density = [sum(exp(-((g - v) / h) ** 2 / 2) for v in sample) / sqrt(2 * pi) for g in grid]
             k = widths / 2 / (max(density) or 1.0)
-            ring = [(at + k * d, g) for d, g in zip(density, grid)] + [(at - k * d, g) for d, g in reversed(list(zip(density, grid)))]
+            ring = [(at + k * d, g) for d, g in zip(density, grid)] + [
+                (at - k * d, g) for d, g in reversed(list(zip(density, grid)))]
             bodies.append(self.add(Patch(self, [turn(ring)], {"facecolor": color, "alpha": 0.3}, "violinplot()")))
-            marks = ([values[0], values[-1]] if showextrema else []) + ([m] if showmeans else []) + ([median(values)] if showmedians else [])
-            lines += [turn([(at - widths / 4, v), (at + widths / 4, v)]) for v in marks] + ([turn([(at, values[0]), (at, values[-1])])] if showextrema else [])
+            marks = ([values[0], values[-1]] if showextrema
+                     else []) + ([m] if showmeans else []) + ([median(values)] if showmedians else [])
+            lines += [turn([(at - widths / 4, v), (at + widths / 4, v)])
+                      for v in marks] + ([turn([(at, values[0]), (at, values[-1])])] if showextrema else [])
         self.add(Segments(self, lines, {"color": color}, "violinplot()"))
         return {"bodies": bodies}
 
@@ -568,7 +627,8 @@ class Plots:
 
     def _across(self, index, at, lo, hi, kwargs, where):
         at = self.numbers(index, [at])[0]
-        line = Line(self, [lo, hi] if index else [at, at], [at, at] if index else [lo, hi], {"color": "C0", **kwargs}, where)
+        line = Line(self, [lo, hi] if index else [at, at], [at, at] if index else [lo, hi], {"color": "C0", **kwargs},
+                    where)
         line.props["transform"] = Transform(self, "axes" if index else "data", "data" if index else "axes")
         return self.add(line)
 
@@ -598,7 +658,8 @@ class Plots:
         if not isfinite(slope):
             return self.axvline(xy1[0], **kwargs)
         lo, hi = self.get_xlim()
-        return self.plot([lo, hi], [xy1[1] + slope * (lo - xy1[0]), xy1[1] + slope * (hi - xy1[0])], **{"color": "C0", **kwargs})[0]
+        return self.plot([lo, hi], [xy1[1] + slope * (lo - xy1[0]), xy1[1] + slope * (hi - xy1[0])],
+                         **{"color": "C0", **kwargs})[0]
 
     def hlines(self, y, xmin, xmax, colors=None, linestyles="solid", label="", **kwargs):
         """Lines across from xmin to xmax."""
@@ -626,38 +687,46 @@ class Plots:
 
     def arrow(self, x, y, dx, dy, **kwargs):
         """An arrow from x, y to x + dx, y + dy."""
-        for name in ("width", "head_width", "head_length", "length_includes_head", "shape", "overhang", "head_starts_at_zero"):
+        for name in ("width", "head_width", "head_length", "length_includes_head", "shape", "overhang",
+                     "head_starts_at_zero"):
             kwargs.pop(name, None)
         return self.add(Arrow(self, (x, y), (x + dx, y + dy), kwargs, "arrow()"))
 
     def quiver(self, *args, angles="uv", scale=None, scale_units=None, units=None, color="black", width=None, **kwargs):
-        """Arrows of a field: quiver(x, y, u, v), as long as the values say if scale is 1, else fitted to their distance."""
+        """Arrows of a field: quiver(x, y, u, v), as long as the values say if scale is 1, else as there is room."""
         if len(args) < 4:
             raise Unsupported("quiver() takes x, y, u and v in this subset")
-        flat = [[float(w) for row in a for w in (row if hasattr(row, "__iter__") else [row])] for a in (a if hasattr(a, "__iter__") else [a] for a in args[:4])]
+        flat = [[float(w) for row in a for w in (row if hasattr(row, "__iter__") else [row])]
+                for a in (a if hasattr(a, "__iter__") else [a] for a in args[:4])]
         xs, ys, us, vs = flat
         if len(xs) * len(ys) == len(us) and len(xs) != len(us):
             xs, ys = xs * len(ys), [y for y in ys for _ in xs]
         _same_length("quiver()", x=xs, y=ys, u=us, v=vs)
         longest = max((sqrt(u * u + v * v) for u, v in zip(us, vs)), default=1.0) or 1.0
         span = max(max(xs, default=1) - min(xs, default=0), max(ys, default=1) - min(ys, default=0)) or 1.0
-        k = 1.0 / scale if scale else 1.0 if angles == "xy" and len(xs) < 5 else 1.3 * span / max(sqrt(len(xs)), 1) / longest
+        k = 1.0 / scale if scale else 1.0 if angles == "xy" and len(xs) < 5 else 1.3 * span / max(
+            sqrt(len(xs)), 1) / longest
         paint = list(color) if isinstance(color, (list, tuple)) and not colors.is_color(color) else [color]
-        return [self.add(Arrow(self, (x, y), (x + u * k, y + v * k), {"color": paint[i % len(paint)], **kwargs}, "quiver()"))
+        return [self.add(Arrow(self, (x, y), (x + u * k, y + v * k), {"color": paint[i % len(paint)], **kwargs},
+                               "quiver()"))
                 for i, (x, y, u, v) in enumerate(zip(xs, ys, us, vs)) if u or v]
 
-    def imshow(self, X, cmap=None, norm=None, aspect=None, interpolation=None, alpha=None, vmin=None, vmax=None, origin="upper", extent=None, **kwargs):
+    def imshow(self, X, cmap=None, norm=None, aspect=None, interpolation=None, alpha=None, vmin=None, vmax=None,
+               origin="upper", extent=None, **kwargs):
         """A grid of values through a colour map, or of (r, g, b[, a]) colours from 0 to 1 or 0 to 255."""
         rows = self._grid(X, "imshow()")
         h, w = len(rows), len(rows[0])
-        left, right, bottom, top = extent or (-0.5, w - 0.5, *((h - 0.5, -0.5) if origin == "upper" else (-0.5, h - 0.5)))
+        left, right, bottom, top = extent or (-0.5, w - 0.5,
+                                              *((h - 0.5, -0.5) if origin == "upper" else (-0.5, h - 0.5)))
         if origin != "upper":
             bottom, top = top, bottom
         xs = [left + (right - left) * i / w for i in range(w + 1)]
         ys = [top + (bottom - top) * j / h for j in range(h + 1)]
-        mesh = self.add(Mesh(self, xs, ys, rows, {"alpha": alpha, **kwargs}, norm or colors.Normalize(vmin, vmax), cmap, "imshow()"))
+        mesh = self.add(Mesh(self, xs, ys, rows, {"alpha": alpha, **kwargs}, norm or colors.Normalize(vmin, vmax), cmap,
+                             "imshow()"))
         if extent is None:
             self.dimensions[1].inverted = origin == "upper"
+            self.dimensions[0].whole = self.dimensions[1].whole = True
         self.set_aspect(aspect or "equal")
         self.figure.last_mapped = mesh
         return mesh
@@ -673,14 +742,18 @@ class Plots:
         for row in values:
             if not hasattr(row, "__iter__"):
                 raise TypeError(f"{where} takes rows of values, a list of lists, not {row!r}")
-            rows.append([tuple(float(p) for p in v) if hasattr(v, "__iter__") else nan if v is None else float(v) for v in row])
+            rows.append([tuple(float(p) for p in v) if hasattr(v, "__iter__") else nan if v is None else float(v)
+                         for v in row])
         if not rows or not rows[0] or len({len(r) for r in rows}) != 1:
-            raise ValueError(f"{where} takes rows of the same length, at least one; they have {sorted({len(r) for r in rows})} values")
+            raise ValueError(
+                f"{where} takes rows of the same length, at least one; they have {sorted({len(r) for r in rows})} "
+                "values")
         if isinstance(rows[0][0], tuple) and any(p > 1 for r in rows for v in r for p in v[:3]):
             rows = [[(*(p / 255 for p in v[:3]), *(a / 255 for a in v[3:])) for v in r] for r in rows]
         return rows
 
-    def pcolormesh(self, *args, cmap=None, norm=None, vmin=None, vmax=None, alpha=None, shading=None, edgecolors="none", **kwargs):
+    def pcolormesh(self, *args, cmap=None, norm=None, vmin=None, vmax=None, alpha=None, shading=None, edgecolors="none",
+                   **kwargs):
         """pcolormesh([x, y], values): a grid of cells between edges, or round middles."""
         rows = self._grid(args[-1], "pcolormesh()")
         h, w = len(rows), len(rows[0])
@@ -688,7 +761,8 @@ class Plots:
             xs, ys = self._line(args[0], 0, w), self._line(args[1], 1, h)
         else:
             xs, ys = list(map(float, range(w + 1))), list(map(float, range(h + 1)))
-        mesh = Mesh(self, xs, ys, rows, {"alpha": alpha, "edgecolor": edgecolors, **kwargs}, norm or colors.Normalize(vmin, vmax), cmap, "pcolormesh()")
+        mesh = Mesh(self, xs, ys, rows, {"alpha": alpha, "edgecolor": edgecolors, **kwargs},
+                    norm or colors.Normalize(vmin, vmax), cmap, "pcolormesh()")
         self.figure.last_mapped = mesh
         return self.add(mesh)
 
@@ -706,7 +780,8 @@ class Plots:
             middle = [(a + b) / 2 for a, b in zip(values, values[1:])]
             return [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
         if len(values) != n + 1:
-            raise ValueError(f"pcolormesh(): {'xy'[index]} has {len(values)} values and should have {n} middles or {n + 1} edges")
+            raise ValueError(
+                f"pcolormesh(): {'xy'[index]} has {len(values)} values and should have {n} middles or {n + 1} edges")
         return values
 
     def hist2d(self, x, y, bins=10, cmap=None, range=None, density=False, **kwargs):
@@ -726,15 +801,19 @@ class Plots:
         """Not in this subset."""
         raise Unsupported("hexbin() is not in this subset; hist2d(x, y, bins) shows the same with squares")
 
-    def contour(self, *args, levels=None, cmap=None, colors=None, norm=None, vmin=None, vmax=None, linewidths=1.5, linestyles="solid", alpha=None, **kwargs):
+    def contour(self, *args, levels=None, cmap=None, colors=None, norm=None, vmin=None, vmax=None, linewidths=1.5,
+                linestyles="solid", alpha=None, **kwargs):
         """Lines of equal value: contour([x, y], values, [levels])."""
         from .contours import level_lines
-        return self._contours(level_lines, args, levels, cmap, colors, norm or _norm(vmin, vmax), {"linewidth": linewidths, "linestyle": linestyles, "alpha": alpha, **kwargs}, False)
+        return self._contours(level_lines, args, levels, cmap, colors, norm or _norm(vmin, vmax),
+                              {"linewidth": linewidths, "linestyle": linestyles, "alpha": alpha, **kwargs}, False)
 
-    def contourf(self, *args, levels=None, cmap=None, colors=None, norm=None, vmin=None, vmax=None, alpha=None, extend="neither", **kwargs):
+    def contourf(self, *args, levels=None, cmap=None, colors=None, norm=None, vmin=None, vmax=None, alpha=None,
+                 extend="neither", **kwargs):
         """Areas between values: contourf([x, y], values, [levels])."""
         from .contours import areas_above
-        return self._contours(areas_above, args, levels, cmap, colors, norm or _norm(vmin, vmax), {"alpha": alpha, **kwargs}, True)
+        return self._contours(areas_above, args, levels, cmap, colors, norm or _norm(vmin, vmax),
+                              {"alpha": alpha, **kwargs}, True)
 
     def _contours(self, trace, args, levels, cmap, paint, norm, props, filled):
         from .ticks import AutoLocator
@@ -755,7 +834,8 @@ class Plots:
             found = AutoLocator().ticks(lo, hi, levels or 8)
             step = found[1] - found[0] if len(found) > 1 else 1.0
             if filled:
-                found = ([found[0] - step] if found[0] > lo else []) + found + ([found[-1] + step] if found[-1] < hi else [])
+                found = ([found[0] - step] if found[0] > lo
+                         else []) + found + ([found[-1] + step] if found[-1] < hi else [])
             levels = found
         levels = sorted(float(v) for v in levels)
         norm.fit([lo, hi] if not filled else levels)
@@ -765,15 +845,19 @@ class Plots:
         for i, level in enumerate(levels[:-1] if filled else levels):
             middle = (level + levels[i + 1]) / 2 if filled else level
             color = paint[i % len(paint)] if paint else mapped.to_rgba(middle)
-            shapes = trace(xs, ys, rows, level) if not filled else trace(xs, ys, rows, level, levels[i + 1] if props.get("alpha") is not None else None)
+            shapes = trace(xs, ys, rows, level) if not filled else trace(
+                xs, ys, rows, level, levels[i + 1] if props.get("alpha") is not None else None)
             if filled:
-                patch = Patch(self, shapes, {"facecolor": color, "edgecolor": "none", "zorder": 0.9, **props}, "contourf()")
+                patch = Patch(self, shapes, {"facecolor": color, "edgecolor": "none", "zorder": 0.9, **props},
+                              "contourf()")
                 patch.sticky_x, patch.sticky_y = (xs[0], xs[-1]), (ys[0], ys[-1])
                 out.append(patch)
             else:
                 out.append(Segments(self, shapes, {"color": color, **props}, "contour()"))
         if filled and len(levels) > 1:  # values above the last level stay empty
-            out.append(Patch(self, trace(xs, ys, rows, levels[-1], None), {"facecolor": self.background or "white", "edgecolor": "none", "zorder": 0.9}, "contourf()"))
+            out.append(Patch(self, trace(xs, ys, rows, levels[-1], None),
+                             {"facecolor": self.background or "white", "edgecolor": "none", "zorder": 0.9},
+                             "contourf()"))
         for artist in out:
             self.artists.append(artist)
         frame = Line(self, [xs[0], xs[-1]], [ys[0], ys[-1]], {"linestyle": "", "color": "none"})

@@ -1,37 +1,46 @@
 """The plotting functions that act on a current figure, and what hands finished figures to the one who runs the code.
 
-A figure that was drawn to is written out at show() or, when a runner calls after_cell(), at the end of a cell; then it is
-no longer current. Files go to FOLDER as figure-1.png and so on.
+A figure that was drawn to is written out at show() or, when the runner calls after_cell(), at the end of a cell; then
+it is no longer current. Where there is no runner, files go to FOLDER as figure-1.png and so on.
 """
 
 import os
-import sys
 from difflib import get_close_matches
 
 from . import color as _colors
-from .artists import Artist, Line as Line2D, Text, Unsupported  # noqa: F401
+from .artists import PLOTS, Artist, LegendLine as Line2D, Text, Unsupported  # noqa: F401
 from .artists import Arrow, Circle, Ellipse, Polygon, RectanglePatch as Rectangle, Wedge  # noqa: F401
 from .axes import Axes
-from .color import get_cmap  # noqa: F401
+from .color import Normalize, get_cmap  # noqa: F401
 from .figure import AxesArray, Figure, GridSpec  # noqa: F401
 
+try:
+    import _chorale as _runner  # of the sandbox; elsewhere the library works without
+except ImportError:
+    _runner = None
+
 FOLDER = "/tmp/.figures"
-_DEFAULTS = {"figure.figsize": (6.4, 4.8), "figure.dpi": 100.0, "figure.facecolor": "white", "axes.facecolor": "white", "axes.grid": False,
-             "axes.spines.top": True, "axes.spines.right": True, "axes.spines.left": True, "axes.spines.bottom": True, "savefig.dpi": "figure"}
-_KNOWN = ("grid.color", "grid.alpha", "grid.linestyle", "grid.linewidth", "axes.prop_cycle", *_DEFAULTS)
+_DEFAULTS = {"figure.figsize": (6.4, 4.8), "figure.dpi": 100.0, "figure.facecolor": "white", "axes.facecolor": "white",
+             "axes.grid": False,
+             "axes.spines.top": True, "axes.spines.right": True, "axes.spines.left": True, "axes.spines.bottom": True,
+             "savefig.dpi": "figure"}
+_KNOWN = ("font.size", "grid.color", "grid.alpha", "grid.linestyle", "grid.linewidth", "axes.prop_cycle", *_DEFAULTS)
 _STYLES = {
     "default": {}, "classic": {}, "fast": {}, "_mpl-gallery": {"axes.grid": True},
     "ggplot": {"axes.grid": True, "axes.facecolor": "#e5e5e5", "grid.color": "white"},
-    "bmh": {"axes.grid": True, "axes.facecolor": "#eeeeee"}, "fivethirtyeight": {"axes.grid": True, "axes.facecolor": "#f0f0f0", "figure.facecolor": "#f0f0f0"},
+    "bmh": {"axes.grid": True, "axes.facecolor": "#eeeeee"},
+    "fivethirtyeight": {"axes.grid": True, "axes.facecolor": "#f0f0f0", "figure.facecolor": "#f0f0f0"},
     "seaborn-v0_8": {"axes.grid": True, "axes.facecolor": "#eaeaf2", "grid.color": "white"},
-    "seaborn-v0_8-whitegrid": {"axes.grid": True, "grid.color": "#cccccc"}, "seaborn-v0_8-white": {}, "seaborn-v0_8-ticks": {},
+    "seaborn-v0_8-whitegrid": {"axes.grid": True, "grid.color": "#cccccc"}, "seaborn-v0_8-white": {},
+    "seaborn-v0_8-ticks": {},
     "seaborn-v0_8-darkgrid": {"axes.grid": True, "axes.facecolor": "#eaeaf2", "grid.color": "white"},
-    "tableau-colorblind10": {"axes.prop_cycle": ["#006ba4", "#ff800e", "#ababab", "#595959", "#5f9ed1", "#c85200", "#898989", "#a2c8ec", "#ffbc79", "#cfcfcf"]},
+    "tableau-colorblind10": {"axes.prop_cycle": ["#006ba4", "#ff800e", "#ababab", "#595959", "#5f9ed1", "#c85200",
+                                                 "#898989", "#a2c8ec", "#ffbc79", "#cfcfcf"]},
 }
 
 
 class RcParams(dict):
-    """Settings by name. Those of figure size, dpi, colours, grid and spines act; the others are kept and change nothing."""
+    """Settings by name. Those of figure size, dpi, font size, colours, grid and spines act; others change nothing."""
 
     def __missing__(self, key):
         raise KeyError(f"setting {key!r} is not known in this subset; those that act are {', '.join(_KNOWN)}")
@@ -53,9 +62,8 @@ _state = _State()
 def _wait(figure):
     if figure not in _state.waiting:
         _state.waiting.append(figure)
-        runner = sys.modules.get("_chorale")
-        if runner is not None:
-            runner.register_after_cell(after_cell)
+        if _runner is not None:
+            _runner.register_after_cell(after_cell)
 
 
 def figure(num=None, figsize=None, dpi=None, clear=False, **options):
@@ -115,25 +123,25 @@ def close(fig=None):
 def show(*args, figure=None, **ignored):
     """Writes the figures that were drawn to, and closes them."""
     for f in [figure] if figure is not None else list(_state.waiting):
-        if f.axes or f.texts:
-            _write(f)
-        close(f)
+        close(f)  # first, lest a figure that cannot be drawn comes again with every cell
         if f in _state.waiting:
             _state.waiting.remove(f)
+        if f.axes or f.texts:
+            _state.done.append(_write(f.render("png")))
     if figure is None:
         close("all")
 
 
-def _write(f):
+def _write(png):
+    if _runner is not None:
+        _runner.register_after_cell(after_cell)
+        return _runner.save_image(png, "image/png")
     os.makedirs(FOLDER, exist_ok=True)
     _state.written += 1
     name = f"figure-{_state.written}.png"
-    path = f"{FOLDER}/{name}"
-    f.savefig(path)
-    _state.done.append({"name": name, "mime": "image/png", "path": path})
-    runner = sys.modules.get("_chorale")
-    if runner is not None:
-        runner.register_after_cell(after_cell)
+    with open(f"{FOLDER}/{name}", "wb") as file:
+        file.write(png)
+    return {"name": name, "mime": "image/png", "path": f"{FOLDER}/{name}"}
 
 
 def after_cell():
@@ -143,10 +151,12 @@ def after_cell():
     return done
 
 
-def subplots(nrows=1, ncols=1, *, sharex=False, sharey=False, squeeze=True, subplot_kw=None, gridspec_kw=None, width_ratios=None, height_ratios=None, **fig_kw):
+def subplots(nrows=1, ncols=1, *, sharex=False, sharey=False, squeeze=True, subplot_kw=None, gridspec_kw=None,
+             width_ratios=None, height_ratios=None, **fig_kw):
     """(figure, axes): a new figure with a grid of axes."""
     f = figure(**fig_kw)
-    return f, f.subplots(nrows, ncols, sharex=sharex, sharey=sharey, squeeze=squeeze, subplot_kw=subplot_kw, gridspec_kw=gridspec_kw,
+    return f, f.subplots(nrows, ncols, sharex=sharex, sharey=sharey, squeeze=squeeze, subplot_kw=subplot_kw,
+                         gridspec_kw=gridspec_kw,
                          width_ratios=width_ratios, height_ratios=height_ratios)
 
 
@@ -271,7 +281,8 @@ class _Style:
             if isinstance(s, dict):
                 rcParams.update(s)
                 continue
-            name = s if s in _STYLES else s.replace("seaborn", "seaborn-v0_8", 1) if s.startswith("seaborn") and "v0_8" not in s else s
+            name = s if s in _STYLES else s.replace("seaborn", "seaborn-v0_8",
+                                                    1) if s.startswith("seaborn") and "v0_8" not in s else s
             if name.startswith("seaborn-v0_8") and name not in _STYLES:
                 name = "seaborn-v0_8"
             if name == "dark_background":
@@ -354,14 +365,18 @@ def _on_axes(name, method):
     return call
 
 
-for _n in ("savefig", "suptitle", "supxlabel", "supylabel", "tight_layout", "subplots_adjust", "figtext", "figlegend", "clf", "delaxes"):
+for _n in ("savefig", "suptitle", "supxlabel", "supylabel", "tight_layout", "subplots_adjust", "figtext", "figlegend",
+           "clf", "delaxes"):
     globals()[_n] = _on_figure({"figtext": "text", "figlegend": "legend"}.get(_n, _n))
-for _n in ("plot semilogx semilogy loglog plot_date step stem scatter bar barh bar_label hist pie fill_between fill_betweenx fill stackplot errorbar "
-           "boxplot violinplot axhline axvline axhspan axvspan axline hlines vlines eventplot arrow quiver imshow matshow pcolormesh pcolor hist2d "
-           "hexbin contour contourf clabel table text annotate legend grid axis margins autoscale twinx twiny tick_params ticklabel_format "
-           "minorticks_on minorticks_off cla").split():
+for _n in (
+        "plot semilogx semilogy loglog plot_date step stem scatter bar barh bar_label hist pie fill_between "
+        "fill_betweenx fill stackplot errorbar boxplot violinplot axhline axvline axhspan axvspan axline hlines "
+        "vlines eventplot arrow quiver imshow matshow pcolormesh pcolor hist2d hexbin contour contourf clabel table "
+        "text annotate legend grid axis margins autoscale twinx twiny tick_params ticklabel_format minorticks_on "
+        "minorticks_off cla").split():
     globals()[_n] = _on_axes(_n, _n)
-for _n, _m in (("title", "set_title"), ("xlabel", "set_xlabel"), ("ylabel", "set_ylabel"), ("xscale", "set_xscale"), ("yscale", "set_yscale"), ("box", "set_frame_on")):
+for _n, _m in (("title", "set_title"), ("xlabel", "set_xlabel"), ("ylabel", "set_ylabel"), ("xscale", "set_xscale"),
+               ("yscale", "set_yscale"), ("box", "set_frame_on")):
     globals()[_n] = _on_axes(_n, _m)
 del _n, _m
 
@@ -371,6 +386,6 @@ def __getattr__(name):
         raise AttributeError(name)
     have = [n for n in globals() if n[0] != "_"]
     near = get_close_matches(name, have, 3)
-    raise Unsupported(f"pyplot has no {name} in this subset of matplotlib" + (f"; near it are {', '.join(near)}" if near else "")
-                      + "; plots that exist are plot, scatter, bar, barh, hist, pie, step, stem, errorbar, fill_between, stackplot, boxplot, "
-                      "violinplot, imshow, pcolormesh, contour, contourf, hlines, vlines and annotate")
+    raise Unsupported(f"pyplot has no {name} in this subset of matplotlib"
+                      + (f"; near it are {', '.join(near)}" if near else "")
+                      + PLOTS)

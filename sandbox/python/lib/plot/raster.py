@@ -1,8 +1,8 @@
 """A picture in memory: anti-aliased polygons, lines, markers, text and images on RGB bytes, written as PNG.
 
-Coverage is exact: each edge adds its signed area to the cells it crosses, and summing a row from left to right gives how
-much of each pixel is inside. Whatever is flat is one slice assignment, since a loop over pixels is what costs in an
-interpreter. Coordinates are pixels with y downwards; colours are (r, g, b, a) with 0..255 and a in 0..1.
+Coverage is exact: each edge adds its signed area to the cells it crosses, and summing a row from left to right gives
+how much of each pixel is inside. Whatever is flat is one slice assignment, since a loop over pixels is what costs in
+an interpreter. Coordinates are pixels with y downwards; colours are (r, g, b, a) with 0..255 and a in 0..1.
 """
 
 import struct
@@ -26,7 +26,7 @@ class Canvas:
             (x0, y0), (x1, y1), (x2, y2), (x3, y3) = polygons[0]
             if (x0 == x3 and x1 == x2 and y0 == y1 and y2 == y3) or (x0 == x1 and x2 == x3 and y0 == y3 and y1 == y2):
                 return self._rectangle(min(x0, x2), min(y0, y2), max(x0, x2), max(y0, y2), color, clip)
-        self._paint(_runs(_cells(polygons, clip), clip[2]), 0, 0, color, clip)
+        self._paint(_runs(_cells(polygons, clip), clip[2]), color)
 
     def stroke(self, lines, color, width, clip=None, dash=None, closed=False, cap="butt", join="round"):
         """Draws polylines; upright segments without joins are snapped to whole pixels."""
@@ -40,6 +40,9 @@ class Canvas:
                 for part in outline.clip_lines(line, box):
                     self._upright(part, color, width, clip, dash)
                 continue
+            if len(line) > 12 * self.width and not closed and all(a[0] <= b[0] for a, b in zip(line, line[1:])):
+                self._paint(_runs(_cells([outline.envelope(line, width)], clip), clip[2]), color)
+                continue
             if closed and (dash or any(not (box[0] <= x <= box[2] and box[1] <= y <= box[3]) for x, y in line)):
                 line, now_closed = list(line) + [line[0]], False
             else:
@@ -48,7 +51,7 @@ class Canvas:
                 for piece in outline.dashes(part, dash) if dash else [part]:
                     polygons += outline.stroke(piece, width, now_closed, cap, join)
         if polygons:
-            self._paint(_runs(_cells(polygons, clip), clip[2]), 0, 0, color, clip)
+            self._paint(_runs(_cells(polygons, clip), clip[2]), color)
 
     def markers(self, points, marker, size, look, clip=None):
         """Stamps one marker at many points; look is (face, edge, edge width) or a list of such, one a point."""
@@ -66,10 +69,10 @@ class Canvas:
             key = (s, edge_width if edge else None, int((x - ix) * 4), int((y - iy) * 4))
             stamp = stamps.get(key)
             if stamp is None:
-                stamp = stamps[key] = _stamp(marker, key)
+                stamp = stamps[key] = _marker(marker, key)
             for runs, color in zip(stamp, (face, edge)):
                 if color and runs:
-                    self._paint(runs, ix, iy, color, clip)
+                    self._stamp(runs, ix, iy, color, clip)
 
     def image(self, xs, ys, rows, clip=None):
         """Paints a grid: rows[j] holds the RGB bytes of the cells between ys[j] and ys[j + 1] and the edges in xs."""
@@ -89,30 +92,38 @@ class Canvas:
                 o = (y * self.width + left[0]) * 3
                 self.pixels[o:o + len(line)] = line
 
-    def text(self, x, y, layout, color, angle=0):
-        """Writes a font.Layout whose first baseline begins at x, y, turned anti-clockwise by angle degrees."""
+    def text(self, x, y, layout, color, angle=0, align="left"):
+        """Writes a font.Layout whose first baseline begins at x, y, turned anti-clockwise by angle degrees.
+
+        align says which end of it should stay in place where another font is used, which here never is.
+        """
         if angle in (0, 90):
             for name, dx, dy, size, style in layout.glyphs:
                 runs = font.mask(name, size, style, angle)
                 if angle:
                     dx, dy = dy, -dx
-                self._paint(runs, round(x + dx), round(y + dy), color, self.box)
+                self._stamp(runs, round(x + dx), round(y + dy), color, self.box)
             return
         turn = font.rotation(angle)
         for name, dx, dy, size, style in layout.glyphs:
             px, py = x + dx * turn[0] + dy * turn[1], y - dx * turn[1] + dy * turn[0]
-            self._paint(_runs(_cells(font.polygons(name, size, style, px, py, turn), self.box), self.width), 0, 0, color,
-                        self.box)
+            self._paint(_runs(_cells(font.polygons(name, size, style, px, py, turn), self.box), self.width), color)
 
     def png(self):
         """The picture as the bytes of a PNG file, always the same for the same picture."""
         stride = self.width * 3
         view = memoryview(self.pixels)
-        rows = bytearray()
-        for y in range(self.height):
-            rows += b"\0"
-            rows += view[y * stride:(y + 1) * stride]
-        return encode_png(self.width, self.height, rows, self.dpi)
+        packer = zlib.compressobj(6)
+        data = []
+        for y in range(0, self.height, 64):  # in pieces, lest a large picture be in memory twice
+            rows = b"".join([part for i in range(y, min(y + 64, self.height))
+                             for part in (b"\0", view[i * stride:(i + 1) * stride])])
+            data.append(packer.compress(rows))
+        data.append(packer.flush())
+        meter = round(self.dpi / 0.0254)
+        return (b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", self.width, self.height, 8, 2, 0, 0, 0))
+                + _chunk(b"pHYs", struct.pack(">IIB", meter, meter, 1)) + _chunk(b"IDAT", b"".join(data))
+                + _chunk(b"IEND", b""))
 
     def _clip(self, clip):
         if clip is None:
@@ -130,11 +141,12 @@ class Canvas:
             iy1 += 1
         ix0, iy0, ix1, iy1 = max(ix0, clip[0]), max(iy0, clip[1]), min(ix1, clip[2]), min(iy1, clip[3])
         if ix1 > ix0:
-            self._paint([(y, ix0, ix1 - ix0, 1.0) for y in range(iy0, iy1)], 0, 0, color, clip)
+            self._paint([(y, ix0, ix1 - ix0, 1.0) for y in range(iy0, iy1)], color)
 
     def _upright(self, line, color, width, clip, dash):
         (x0, y0), (x1, y1) = line
         thick = max(1, round(width))
+        color = (*color[:3], color[3] * min(width, 1.0))
         for (xa, ya), (xb, yb) in ([(p[0], p[-1]) for p in outline.dashes(line, dash)] if dash else [line]):
             if x0 == x1:
                 left = round(x0 - thick / 2)
@@ -143,40 +155,47 @@ class Canvas:
                 top = round(y0 - thick / 2)
                 self._rectangle(min(xa, xb), top, max(xa, xb), top + thick, color, clip)
 
-    def _paint(self, runs, dx, dy, color, clip):
-        """Blends runs (y, x, length, coverage), moved by whole pixels, in a colour."""
+    def _stamp(self, runs, dx, dy, color, clip):
+        """Blends runs moved by whole pixels and cut to the clip."""
+        x0, y0, x1, y1 = clip
+        inside = []
+        for y, x, n, cover in runs:
+            y, x = y + dy, x + dx
+            if x < x0:
+                n, x = n + x - x0, x0
+            if x + n > x1:
+                n = x1 - x
+            if n > 0 and y0 <= y < y1:
+                inside.append((y, x, n, cover))
+        self._paint(inside, color)
+
+    def _paint(self, runs, color):
+        """Blends runs (y, x, length, coverage), which lie in the picture, in a colour."""
         r, g, b, alpha = color
         solid = bytes((r, g, b))
         pixels, width = self.pixels, self.width
-        cx0, cy0, cx1, cy1 = clip
         strength = alpha * 256
         tables = {}
         for y, x, n, cover in runs:
-            y += dy
-            if y < cy0 or y >= cy1:
-                continue
-            x += dx
-            if x < cx0:
-                n -= cx0 - x
-                x = cx0
-            if x + n > cx1:
-                n = cx1 - x
-            if n <= 0:
-                continue
             a = int(cover * strength + 0.5)
             o = (y * width + x) * 3
             if a >= 255:
                 pixels[o:o + 3 * n] = solid * n
-            elif a < 2:
-                continue
+            elif n == 1:
+                v = pixels[o]
+                pixels[o] = v + ((r - v) * a >> 8)
+                v = pixels[o + 1]
+                pixels[o + 1] = v + ((g - v) * a >> 8)
+                v = pixels[o + 2]
+                pixels[o + 2] = v + ((b - v) * a >> 8)
             elif n < 16:
-                for o in range(o, o + 3 * n, 3):
-                    v = pixels[o]
-                    pixels[o] = v + ((r - v) * a >> 8)
-                    v = pixels[o + 1]
-                    pixels[o + 1] = v + ((g - v) * a >> 8)
-                    v = pixels[o + 2]
-                    pixels[o + 2] = v + ((b - v) * a >> 8)
+                for i in range(o, o + 3 * n, 3):
+                    v = pixels[i]
+                    pixels[i] = v + ((r - v) * a >> 8)
+                    v = pixels[i + 1]
+                    pixels[i + 1] = v + ((g - v) * a >> 8)
+                    v = pixels[i + 2]
+                    pixels[i + 2] = v + ((b - v) * a >> 8)
             else:
                 blend = tables.get(a)
                 if blend is None:
@@ -186,14 +205,8 @@ class Canvas:
                     pixels[o + i:end:3] = pixels[o + i:end:3].translate(blend[i])
 
 
-def encode_png(width, height, rows, dpi):
-    """A PNG file of 8-bit RGB rows, each begun by its filter byte."""
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    meter = round(dpi / 0.0254)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"pHYs", struct.pack(">IIB", meter, meter, 1)) + chunk(b"IDAT", zlib.compress(rows, 6))
-            + chunk(b"IEND", b""))
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def runs_of(polygons):
@@ -204,7 +217,7 @@ def runs_of(polygons):
     return [(y - shift, x - shift, n, c) for y, x, n, c in _runs(_cells(moved, clip), clip[2])]
 
 
-def _stamp(marker, key):
+def _marker(marker, key):
     size, edge_width, qx, qy = key
     outlines, filled = markers.shape(marker, size)
     outlines = [[(x + qx / 4 + 0.125, y + qy / 4 + 0.125) for x, y in o] for o in outlines]
@@ -296,12 +309,12 @@ def _runs(rows, right):
         for x in sorted(row):
             if x > start:
                 a = cover if cover >= 0 else -cover
-                if a > 0.004:
+                if a > 0.006:
                     out.append((y, start, x - start, a if a < 1.0 else 1.0))
             cover += row[x]
             start = x
         if right > start:
             a = cover if cover >= 0 else -cover
-            if a > 0.004:
+            if a > 0.006:
                 out.append((y, start, right - start, a if a < 1.0 else 1.0))
     return out

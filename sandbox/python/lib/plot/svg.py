@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 
-from . import font, markers, raster
+from . import markers, raster
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -29,7 +29,8 @@ class Writer:
         self.parts.append(f'<path d="{path}"{self._paint("fill", color)}{self._clip(clip)}/>')
 
     def stroke(self, lines, color, width, clip=None, dash=None, closed=False, cap="butt", join="round"):
-        path = "".join("M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in p) + ("z" if closed else "") for p in lines)
+        path = "".join("M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in p) + ("z" if closed else "")
+                       for p in lines)
         dashes = f' stroke-dasharray="{" ".join(_number(d) for d in dash)}"' if dash else ""
         caps = {"projecting": ' stroke-linecap="square"', "round": ' stroke-linecap="round"'}.get(cap, "")
         self.parts.append(f'<path d="{path}" fill="none"{self._paint("stroke", color)} stroke-width="{_number(width)}"'
@@ -59,30 +60,43 @@ class Writer:
         canvas.image([x - left for x in xs], [y - top for y in ys], rows)
         data = b64encode(canvas.png()).decode()
         self.parts.append(f'<image x="{_number(left)}" y="{_number(top)}" width="{_number(right - left)}" height="'
-                          f'{_number(bottom - top)}" preserveAspectRatio="none" xlink:href="data:image/png;base64,{data}"'
+                          f'{_number(bottom - top)}" preserveAspectRatio="none"'
+                          f' xlink:href="data:image/png;base64,{data}"'
                           f'{self._clip(clip)}/>')
 
-    def text(self, x, y, layout, color, angle=0):
+    def text(self, x, y, layout, color, angle=0, align="left"):
         bold = ' font-weight="bold"' if "b" in layout.style else ""
         slant = ' font-style="italic"' if "i" in layout.style else ""
-        turned = f' transform="translate({_number(x)} {_number(y)})' + (f' rotate({_number(-angle)})"' if angle else '"')
-        self.parts.append(f'<g{turned}{self._paint("fill", color)}{bold}{slant}>')
-        for run, dx, dy, size, width in layout.spans:
-            if run.strip():
-                lead = len(run) - len(run.lstrip())
-                dx += sum(font.advance(ch, size, layout.style) for ch in run[:lead])
-                width = sum(font.advance(ch, size, layout.style) for ch in run.strip())
-                # The width keeps to our layout whatever font the viewer has.
-                fit = f' textLength="{_number(width)}" lengthAdjust="spacingAndGlyphs"' if len(run.strip()) > 1 else ""
-                self.parts.append(f'<text x="{_number(dx)}" y="{_number(dy)}" font-size="{_number(size)}"{fit}>'
-                                  f'{_escape(run.strip())}</text>')
+        turned = f' rotate({_number(-angle)})' if angle else ""
+        self.parts.append(
+            f'<g transform="translate({_number(x)} {_number(y)}){turned}"{self._paint("fill", color)}{bold}{slant}>')
+        side, name = {"left": (0, ""), "center": (0.5, ' text-anchor="middle"'),
+                      "right": (1, ' text-anchor="end"')}[align]
+        for dx, dy, width, runs in layout.lines:
+            if not any(run.strip() for run, _, _ in runs):
+                continue
+            # A plain line keeps to our width whatever font the viewer has; one with raised parts flows as that does.
+            fit = f' textLength="{_number(width)}" lengthAdjust="spacingAndGlyphs"' if len(runs) == 1 and len(
+                runs[0][0]) > 1 else ""
+            spans, risen = [], 0.0
+            for run, size, rise in runs:
+                shift = f' dy="{_number(risen - rise)}"' if rise != risen else ""
+                spans.append(f'<tspan font-size="{_number(size)}"{shift}>{_escape(run)}</tspan>' if len(runs) > 1
+                             else _escape(run))
+                risen = rise
+            self.parts.append(
+                f'<text x="{_number(dx + side * width)}" y="{_number(dy - (runs[0][2] if len(runs) == 1 else 0))}" '
+                              f'font-size="{_number(runs[0][1])}"{name}{fit}'
+                              f' xml:space="preserve">{"".join(spans)}</text>')
         self.parts.append("</g>")
 
     def svg(self):
         """The picture as the text of an SVG file."""
-        clips = "".join(f'<clipPath id="c{i}"><rect x="{_number(c[0])}" y="{_number(c[1])}" width="{_number(c[2] - c[0])}" '
+        clips = "".join(
+            f'<clipPath id="c{i}"><rect x="{_number(c[0])}" y="{_number(c[1])}" width="{_number(c[2] - c[0])}" '
                         f'height="{_number(c[3] - c[1])}"/></clipPath>' for c, i in self.clips.items())
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{self.width}" '
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+                f'width="{self.width}" '
                 f'height="{self.height}" viewBox="0 0 {self.width} {self.height}" '
                 f'font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"><defs>{clips}</defs>\n'
                 + "\n".join(self.parts) + "\n</svg>\n")

@@ -1,7 +1,7 @@
 """Where an axis has its ticks and what they say: for numbers, logarithms, dates and categories.
 
-A locator has ticks(lo, hi, room), room being about how many fit; a formatter is called with (value, position). Dates are
-numbers of days since 1970-01-01 UTC.
+A locator has ticks(lo, hi, room), room being about how many fit; a formatter is called with (value, position). Dates
+are numbers of days since 1970-01-01 UTC.
 """
 
 from datetime import date, datetime, timedelta, timezone
@@ -54,7 +54,8 @@ class Locator:
 def _multiples(step, lo, hi, offset=0.0):
     first, last = ceil((lo - offset) / step - 1e-9), floor((hi - offset) / step + 1e-9)
     if last - first > 1000:
-        raise ValueError(f"a tick every {step:g} from {lo:g} to {hi:g} would be over a thousand ticks; choose a larger step")
+        raise ValueError(
+            f"a tick every {step:g} from {lo:g} to {hi:g} would be over a thousand ticks; choose a larger step")
     return [float(f"{i * step + offset:.12g}") for i in range(first, last + 1)]
 
 
@@ -160,7 +161,8 @@ class LogLocator(Locator):
             every = max(1, ceil((last - first + 1) / max(room, 2)))
             return [self.base ** i for i in range(ceil(first / every) * every, last + 1, every)]
         for subs in ((1, 2, 5), (1, 2, 3, 4, 6, 8)):
-            out = [s * 10.0 ** i for i in range(first - 1, last + 1) for s in subs if lo <= s * 10.0 ** i * (1 + 1e-9) and s * 10.0 ** i <= hi * (1 + 1e-9)]
+            out = [s * 10.0 ** i for i in range(first - 1, last + 1) for s in subs if lo <= s * 10.0 ** i * (1 + 1e-9)
+                   and s * 10.0 ** i <= hi * (1 + 1e-9)]
             if len(out) > 2:
                 return out
         return AutoLocator().ticks(lo, hi, room)
@@ -187,7 +189,8 @@ class SymmetricalLogLocator(Locator):
 
 
 _UNITS = ("year", "month", "day", "hour", "minute", "second")
-_STEPS = [("second", n, n / 86400) for n in (1, 2, 5, 10, 15, 30)] + [("minute", n, n / 1440) for n in (1, 2, 5, 10, 15, 30)] + \
+_STEPS = [("second", n, n / 86400) for n in (1, 2, 5, 10, 15, 30)] + [("minute", n, n / 1440)
+                                                                      for n in (1, 2, 5, 10, 15, 30)] + \
     [("hour", n, n / 24) for n in (1, 2, 3, 6, 12)] + [("day", n, n) for n in (1, 2, 4, 7, 14)] + \
     [("month", n, n * 30.44) for n in (1, 2, 3, 4, 6)] + \
     [("year", n, n * 365.25) for n in (1, 2, 4, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)]
@@ -297,7 +300,7 @@ class ScalarFormatter:
             self.digits = 0
             return
         largest = floor(log10(max(abs(t) for t in finite)) + 1e-9)
-        if largest >= self.limits[1] + 1 or largest <= self.limits[0]:
+        if largest >= self.limits[1] or largest <= self.limits[0]:
             self.power = largest
         scaled = sorted(t / 10.0 ** self.power for t in ticks)
         gap = min((b - a for a, b in zip(scaled, scaled[1:]) if b > a), default=abs(scaled[0]) or 1.0)
@@ -329,14 +332,19 @@ class LogFormatter:
     """Powers of ten as such; other numbers plainly."""
 
     def __init__(self, base=10.0):
-        self.base = float(base)
+        self.base, self.plain = float(base), False
+
+    def set_locs(self, ticks):
+        """Powers are written as such only where all ticks are powers."""
+        powers = [log10(abs(t)) / log10(self.base) for t in ticks if t]
+        self.plain = any(abs(p - round(p)) > 1e-6 for p in powers)
 
     def __call__(self, value, position=None):
         if value == 0:
             return "0"
         sign, size = ("−" if value < 0 else ""), abs(value)
         power = log10(size) / log10(self.base)
-        if abs(power - round(power)) < 1e-6:
+        if abs(power - round(power)) < 1e-6 and not (self.plain and 1e-4 < size < 1e6):
             return f"{sign}${self.base:g}^{{{round(power)}}}$"
         if 1e-4 < size < 1e6:
             return number(value)
