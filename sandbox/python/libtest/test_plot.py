@@ -403,6 +403,43 @@ class Interface(PlotTest):
                     call()
                 self.assertIn(words, str(caught.exception))
 
+    def test_odd_values_are_drawn(self):
+        day = datetime.date
+        for name, call in (
+            ("the largest numbers", lambda: plt.plot([1e308, -1e308])),
+            ("the smallest", lambda: plt.plot([1e-320, 2e-320])),
+            ("far from zero", lambda: plt.plot([1e17, 1e17 + 2])), ("one apart", lambda: plt.plot([1e15, 1e15 + 1])),
+            ("all powers", lambda: plt.semilogy([1e-300, 1e300])), ("no logarithm", lambda: plt.semilogy([-1, 0])),
+            ("all dates", lambda: plt.plot([day(1, 1, 1), day(9999, 12, 31)], [1, 2])),
+            ("beyond dates", lambda: plt.plot([day(2024, 1, 1)], [1]) and plt.xlim(-1e9, 1e9)),
+            ("one moment", lambda: plt.plot([datetime.datetime(2024, 1, 1)] * 2, [1, 2])),
+            ("infinite bars", lambda: plt.bar([1, 2], [math.inf, math.nan])),
+            ("huge letters", lambda: plt.text(0.5, 0.5, "x", fontsize=2000)),
+            ("a huge marker", lambda: plt.scatter([1], [1], s=1e9)),
+            ("a wide line", lambda: plt.plot([1, 2], lw=1e6)),
+            ("short dashes", lambda: plt.plot([1, 2], "--", lw=1e-9)),
+            ("no values", lambda: (plt.plot([]), plt.bar([], []), plt.scatter([], []), plt.hist([]), plt.boxplot([[]]),
+                                   plt.stem([]), plt.fill([], []), plt.eventplot([]))),
+            ("equal values", lambda: (plt.hist([5]), plt.hist2d([1], [1]), plt.violinplot([[1, 1]]))),
+            ("a flat field", lambda: plt.contourf([[1, 1], [1, 1]]) and plt.colorbar()),
+            ("nothing in a map", lambda: plt.imshow([[math.nan]]) and plt.colorbar()),
+            ("a tiny figure", lambda: (plt.gcf().set_size_inches(0.1, 0.1), plt.title("title"), plt.plot([1]))),
+            ("texts wider than the figure", lambda: (plt.plot([1], label="a" * 300), plt.legend(), plt.title("b" * 300),
+                                                     plt.ylabel("c" * 300))),
+            ("nested mathematics", lambda: (plt.text(0, 0, "$" + "x^{" * 2000 + "$"),
+                                            plt.title("$" + "{" * 3000 + "$"))),
+            ("no characters", lambda: plt.title("\x00\x07\ud800 ]]> <&>")),
+            ("a scribble", lambda: plt.plot(rnd(3000), rnd(3000, 2))),
+            ("flattened", lambda: plt.plot([1, 2]) and plt.gca().set_aspect(1e-9)),
+        ):
+            with self.subTest(name):
+                plt.close("all")
+                plt.figure(dpi=30)
+                call()
+                decode(self.png())
+                if name != "no characters":  # half a character is none in UTF-8
+                    self.texts()
+
     def test_figures_are_handed_over_once(self):
         from plot import pyplot
         # As where there is no runner; the tests in Go look at what it does with figures.

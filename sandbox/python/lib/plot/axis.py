@@ -11,6 +11,9 @@ from . import font, ticks
 from .artists import Text, Unsupported, anchor, dash_of, font_size, looks
 
 
+LARGEST = 1e300  # of a limit, and of one over a span: so far from where floats end that all sums stay finite
+
+
 class Dimension:
     """The scale and limits along x (index 0) or y (index 1), for all axes that share them."""
 
@@ -96,11 +99,12 @@ class Dimension:
         if low > high:
             low, high = (0.1, 10.0) if self.scale == "log" else (0.0, 1.0)
             sticky = {low, high}
-        if low == high:
+        low, high = max(low, -LARGEST), min(high, LARGEST)
+        if high - low < 1 / LARGEST:
             if self.scale == "log":
                 low, high = low / 10, high * 10
             else:
-                pad = 1.0 if self.dates else 0.5 if self.categories else abs(low) * 0.05 or 0.05
+                pad = 1.0 if self.dates else 0.5 if self.categories else abs(low) * 0.05 if abs(low) > 1e-200 else 0.05
                 low, high = low - pad, high + pad
         a, b = self.forward([low, high])
         pad = (b - a) * (0.0 if self.tight else self.margin)
@@ -111,12 +115,13 @@ class Dimension:
     def set(self, lo, hi):
         """Fixes one or both ends; None leaves an end as it is."""
         for name, v in (("lower", lo), ("upper", hi)):
-            if v is not None and (not isfinite(v) or (self.scale == "log" and v <= 0)):
+            if v is not None and (not abs(v) <= LARGEST or (self.scale == "log" and v <= 0)):
                 raise ValueError(f"the {name} limit of {'xy'[self.index]} is {v:g} and should be a finite number"
                                  + (" above 0 on a log scale" if self.scale == "log" else ""))
         if lo is not None and hi is not None:
-            if lo == hi:
-                lo, hi = lo - (abs(lo) * 0.01 or 0.05), hi + (abs(hi) * 0.01 or 0.05)
+            if abs(hi - lo) < 1 / LARGEST:
+                pad = abs(lo) * 0.01 if abs(lo) > 1e-200 else 0.05
+                lo, hi = lo - pad, hi + pad
             self.inverted = False
             if lo > hi:
                 self.inverted, lo, hi = True, hi, lo

@@ -563,7 +563,7 @@ class Figure:
             if kind == "svg":
                 backend = svg.Writer(self.width, self.height, None if transparent else self.paper, dpi)
                 self.draw(backend)
-                return backend.svg().encode()
+                return backend.svg().encode(errors="replace")
             backend = raster.Canvas(self.width, self.height, self.paper, dpi)
             self.draw(backend)
             return backend.png()

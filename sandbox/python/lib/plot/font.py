@@ -14,6 +14,7 @@ PEN = 1.65          # stroke width in grid units
 GRID = 19.5         # grid units in one em
 BEARING = 1.75      # from a glyph's left or right edge to its outermost stroke's middle
 _TOKEN = re.compile(r"([/hvq]?)(-?[\d.]+),(-?[\d.]+)(?:,(-?[\d.]+),(-?[\d.]+))?")
+MAX_MATH = 200      # marks in one piece of $math$; what has more is shown as it is written
 _BOX = "0,0/0,14/8,14/8,0/0,0"  # a character that the font lacks
 
 _COMMANDS = {
@@ -89,7 +90,7 @@ def _runs(line):
         parts = [line]
     out = []
     for i, part in enumerate(parts):
-        if i % 2:
+        if i % 2 and sum(map(part.count, "{^_\\")) < MAX_MATH:
             _math(part, 1.0, 0.0, out)
         else:
             _plain(part.replace(r"\$", "$"), 1.0, 0.0, out)

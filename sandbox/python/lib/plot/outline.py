@@ -4,7 +4,7 @@ It owns clipping, dashes, joins and caps; it knows nothing of pixels or colours.
 same way, so that a rasteriser may add up their windings.
 """
 
-from math import atan2, ceil, cos, hypot, pi, sin, sqrt
+from math import atan2, ceil, cos, dist, hypot, pi, sin, sqrt
 
 STRAIGHT = 0.9  # cosine of the turn below which two segments need a join of their own
 
@@ -163,6 +163,35 @@ def envelope(points, width):
     lower = [(c + 0.5, columns[c][1] + half) for c in columns]
     return [(upper[0][0] - 0.5, upper[0][1]), *upper, (upper[-1][0] + 0.5, upper[-1][1]),
             (lower[-1][0] + 0.5, lower[-1][1]), *lower[::-1], (lower[0][0] - 0.5, lower[0][1])][::-1]
+
+
+def length(points):
+    """The length of a polyline."""
+    return sum(map(dist, points, points[1:]))
+
+
+def fresh(points, size, times):
+    """The parts of a polyline that still show something, where it covers a picture many times over.
+
+    A segment is left out when each square of the given size along it was crossed so many times before.
+    """
+    crossed, out, piece = {}, [], []
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        n = 1 + int(max(abs(x1 - x0), abs(y1 - y0)) / size)
+        shows = False
+        for i in range(n):
+            square = (int((x0 + (x1 - x0) * i / n) / size), int((y0 + (y1 - y0) * i / n) / size))
+            count = crossed.get(square, 0)
+            if count < times:
+                crossed[square] = count + 1
+                shows = True
+        if shows:
+            piece = piece or [(x0, y0)]
+            piece.append((x1, y1))
+        elif piece:
+            out.append(piece)
+            piece = []
+    return out + [piece] if piece else out
 
 
 def thin(points, pixels):

@@ -167,6 +167,8 @@ class Plots:
         xs, ys = self.numbers(0, x), self.numbers(1, y)
         _same_length("scatter()", x=xs, y=ys)
         areas = [36.0] if s is None else [float(v) for v in (_list(s) or [s])]
+        if any(not v >= 0 for v in areas):
+            raise ValueError("scatter(): s holds areas in square points and should be 0 or more")
         c = kwargs.pop("color", None) if c is None else c
         values, face = [], c
         if hasattr(c, "__iter__") and not isinstance(c, str):

@@ -47,8 +47,13 @@ class Canvas:
                 line, now_closed = list(line) + [line[0]], False
             else:
                 now_closed = closed
-            for part in outline.clip_lines(outline.thin(line, self.width), box) if not now_closed else [line]:
-                for piece in outline.dashes(part, dash) if dash else [part]:
+            parts = [line] if now_closed else outline.clip_lines(outline.thin(line, self.width), box)
+            for part in parts:
+                if not dash and len(part) > 1000 and outline.length(part) * width > 4 * self.width * self.height:
+                    pieces = outline.fresh(part, 2 * width, 3)
+                else:
+                    pieces = outline.dashes(part, dash) if dash else [part]
+                for piece in pieces:
                     polygons += outline.stroke(piece, width, now_closed, cap, join)
         if polygons:
             self._paint(_runs(_cells(polygons, clip), clip[2]), color)
