@@ -204,19 +204,30 @@ class Runner:
         return result
 
     def run(self, code, filename, namespace, echo, result):
+        if echo and "\n" not in code and ";" not in code:
+            # Mostly an expression: half the work of taking the last one out of a tree.
+            try:
+                expression = compile(code, filename, "eval", COMPILE, dont_inherit=True)
+            except SyntaxError:
+                pass  # not one, or one that is told about as a statement
+            else:
+                self.echo(expression, namespace, result)
+                return
         tree = compile(code, filename, "exec", PARSE, dont_inherit=True)
         last = None
         if echo and tree.body and isinstance(tree.body[-1], ast.Expr) and not code.rstrip().endswith(";"):
             last = ast.Expression(tree.body.pop().value)
         if tree.body:
             self.evaluate(compile(tree, filename, "exec", COMPILE, dont_inherit=True), namespace)
-        if last is None:
-            return
-        value = self.evaluate(compile(last, filename, "eval", COMPILE, dont_inherit=True), namespace)
-        if value is None:
-            return
-        namespace["_"] = value
-        result["value"] = self.show(value)[:MAX_VALUE]
+        if last is not None:
+            self.echo(compile(last, filename, "eval", COMPILE, dont_inherit=True), namespace, result)
+
+    def echo(self, code, namespace, result):
+        """Evaluates an expression and shows its value."""
+        value = self.evaluate(code, namespace)
+        if value is not None:
+            namespace["_"] = value
+            result["value"] = self.show(value)[:MAX_VALUE]
 
     def evaluate(self, code, namespace):
         value = eval(code, namespace)
