@@ -101,6 +101,16 @@ plt.xlabel("x"); plt.title("Two lines"); plt.legend(); plt.grid(True)
 		}
 	}
 
+	// Packages that draw with matplotlib: mpmath needs no more than there is; sympy needs numpy too and falls back to text.
+	r = exec(t, s, "import mpmath\nmpmath.plot([mpmath.sin, mpmath.gamma], [0.1, 5], points=50)")
+	if r.Status != python.OK || len(r.Images) != 1 {
+		t.Errorf("mpmath: %+v", r)
+	}
+	r = exec(t, s, "import sympy\nsympy.plot(sympy.sin(sympy.Symbol('x')));")
+	if r.Status != python.OK || !strings.Contains(r.Output, "-10                        0                          10") {
+		t.Errorf("sympy: %+v", r)
+	}
+
 	r = exec(t, s, "plt.plot([1]).nothing")
 	if r.Status != python.Error || strings.Contains(r.Output, "/lib/chorale/_chorale") {
 		t.Errorf("%+v", r)

@@ -7,7 +7,9 @@ sentence that names what exists.
 from plot.pyplot import RcParams, colormaps, cm, rc, rc_context, rcdefaults, rcParams, style  # noqa: F401
 from plot.artists import Unsupported
 
-__version__ = "3.0+subset.of.plot.1.0"
+# Lower than any that libraries ask for: sympy's plots need numpy beside matplotlib, and are drawn as text where this is
+# too old for them.
+__version__ = "0.1+subset.by.plot.1.0"
 __all__ = ["colormaps", "rcParams", "use"]
 
 
