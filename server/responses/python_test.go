@@ -30,8 +30,9 @@ type pythonFake struct {
 	independent bool
 	call        func(ctx context.Context, code string) (toolhost.Result, error) // instead of answers; may be nil
 	open, saved int
-	lose        bool   // saving fails
-	version     string // begins every memory; "" = pythonVersion
+	lose        bool          // saving fails
+	hang        chan struct{} // saving waits for it, whatever its context says; may be nil
+	version     string        // begins every memory; "" = pythonVersion
 }
 
 // A notebook is an instance of it.
@@ -117,6 +118,9 @@ func (n *notebook) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, 
 }
 
 func (n *notebook) Save(context.Context) (toolhost.State, error) {
+	if n.tool.hang != nil {
+		<-n.tool.hang
+	}
 	n.tool.mu.Lock()
 	defer n.tool.mu.Unlock()
 	if n.tool.lose {
@@ -264,6 +268,26 @@ func TestPythonStateLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPythonHangsAtTheEnd has a tool that does not come back from saving: the response is stored all the same, soon.
+func TestPythonHangsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, py := &model{texts: []string{run("a"), final("ok")}}, &pythonFake{hang: make(chan struct{})}
+		set := tools(t, py)
+		s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: set})
+		began := time.Now()
+		r := respond(t, s, `{"input":"x",`+interpreter+`}`)
+		if took := time.Since(began); r.Status != api.Completed || took > 15*time.Second {
+			t.Errorf("got %s after %v", encode(t, r), took)
+		}
+		checkStored(t, s, r)
+		close(py.hang)
+		if err := set.Wait(t.Context()); err != nil || py.open != 0 {
+			t.Errorf("%d instances are open, %v", py.open, err)
+		}
+	})
 }
 
 // TestPythonContainer names a container: its files and variables go from response to response, one at a time.

@@ -154,14 +154,14 @@ func TestRealPython(t *testing.T) {
 	n.want(got, "([['a', 'b'], ['1', '2']], 7)")
 }
 
-// TestManyRealPythons runs 200 responses at once, and 200 that continue them: nobody sees what is another's.
+// TestManyRealPythons runs responses at once, and then those that continue them: nobody sees what is another's.
 func TestManyRealPythons(t *testing.T) {
 	t.Parallel()
 	n := &notebookServer{t: t, path: filepath.Join(t.TempDir(), "s.db"), script: echo}
 	defer n.start()()
 	var randoms sync.Map
 	var wg sync.WaitGroup
-	for i := range 200 {
+	for i := range manyPythons {
 		wg.Go(func() {
 			ask := func(code, previous string) *api.Response {
 				r, err := n.s.Create(context.Background(), request(t, `{"input":"`+code+`",`+interpreter+previous+`}`))

@@ -17,8 +17,12 @@ import (
 	"chorale/server/store"
 )
 
-// storeTimeout is how long a finished response waits for the disk, its client gone or not.
-const storeTimeout = 30 * time.Second
+const (
+	// storeTimeout is how long a finished response waits for the disk, its client gone or not.
+	storeTimeout = 30 * time.Second
+	// keepTimeout is how long it waits for the tools to hand out what they leave behind.
+	keepTimeout = 10 * time.Second
+)
 
 // Why a response is ended by the server.
 var (
@@ -215,12 +219,15 @@ func (r *Run) conclude(o outcome) {
 
 // store keeps what the tools leave behind, and the response if it is to be stored.
 func (r *Run) store() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
+	ctx := context.WithoutCancel(r.ctx)
+	keeping, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	state, err := r.keep(ctx)
+	state, err := r.keep(keeping)
 	if err != nil || !r.out.response.Store {
 		return err
 	}
+	ctx, cancel = context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	return r.s.o.Store.Put(ctx, &store.Record{
 		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID, State: state})
 }
