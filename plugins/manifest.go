@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"chorale/toolhost/egress"
 )
 
 // maxManifestBytes bounds a manifest. The largest that we know describe a hundred tools in 200 KB.
@@ -101,17 +101,18 @@ type Permissions struct {
 
 // A NetPermission asks for requests to URLs.
 type NetPermission struct {
-	// URL is scheme://host[:port]/path. The host may begin with "*." for its subdomains, the path may end with "*" for all that
-	// begins so; without a path all are meant. There is no user, query or fragment.
+	// URL is SCHEME://HOST[:PORT][/PATH] as in the rules of the package toolhost/egress: the host may be "*.example.com"; in
+	// the path a "*" stands for anything within a segment, and "**" at the end for everything below. Without a path all are
+	// meant.
 	URL     string   `json:"url"`
-	Methods []string `json:"methods,omitempty"` // default: GET and HEAD
+	Methods []string `json:"methods,omitempty"` // default: GET
 	Reason  string   `json:"reason"`
 }
 
 // A SecretPermission asks for a header in the requests to one host, whose value the plugin never sees.
 type SecretPermission struct {
 	Name   string `json:"name"`             // by which requests use it, and the operator gives it
-	Host   string `json:"host"`             // the only host that gets it, which a NetPermission must name
+	Host   string `json:"host"`             // HOST[:PORT] that gets it, as a NetPermission's URL spells it
 	Header string `json:"header"`           // for example Authorization
 	Format string `json:"format,omitempty"` // of the header's value, with {secret} in it; default: {secret}
 	Reason string `json:"reason"`
@@ -288,17 +289,14 @@ func (e *Example) check(t *ManifestTool, input *schema) error {
 }
 
 func (p *Permissions) check() error {
-	hosts := []string{}
 	for i, n := range p.Net {
-		u, err := n.check()
-		if err != nil {
+		if err := n.check(); err != nil {
 			return fmt.Errorf("net[%d].%w", i, err)
 		}
-		hosts = append(hosts, u.host)
 	}
 	seen := map[string]bool{}
 	for i, s := range p.Secrets {
-		if err := s.check(hosts); err != nil {
+		if err := s.check(p.Net); err != nil {
 			return fmt.Errorf("secrets[%d].%w", i, err)
 		}
 		if seen[s.Name] {
@@ -328,30 +326,49 @@ func (p *Permissions) check() error {
 	return nil
 }
 
-func (n *NetPermission) check() (urlPattern, error) {
-	u, err := parseURLPattern(n.URL)
-	if err != nil {
-		return u, fmt.Errorf("url: %w", err)
-	}
+func (n *NetPermission) check() error {
 	for _, m := range n.Methods {
 		if !methodName.MatchString(m) {
-			return u, fmt.Errorf("methods: %q must match %s", m, methodName)
+			return fmt.Errorf("methods: %q must match %s", m, methodName)
 		}
 	}
-	if strings.TrimSpace(n.Reason) == "" {
-		return u, errors.New("reason: is missing")
+	if strings.ContainsAny(n.URL, " \t\r\n") || !strings.Contains(n.URL, "://") {
+		return fmt.Errorf("url: %q must be SCHEME://HOST[:PORT][/PATH]", n.URL)
 	}
-	return u, nil
+	if _, err := n.rule(); err != nil {
+		return fmt.Errorf("url: %q: %w", n.URL, err)
+	}
+	if strings.TrimSpace(n.Reason) == "" {
+		return errors.New("reason: is missing")
+	}
+	return nil
 }
 
-func (s *SecretPermission) check(hosts []string) error {
+// rule is the permission as a rule.
+func (n *NetPermission) rule() (egress.Rule, error) {
+	methods := n.Methods
+	if len(methods) == 0 {
+		methods = []string{"GET"}
+	}
+	return egress.ParseRule(strings.Join(methods, ",") + " " + n.URL)
+}
+
+// origin is the scheme, host and port of the permission as they are written.
+func (n *NetPermission) origin() (scheme, host string) {
+	scheme, rest, _ := strings.Cut(n.URL, "://")
+	host, _, _ = strings.Cut(rest, "/")
+	return scheme, host
+}
+
+func (s *SecretPermission) check(asked []NetPermission) error {
+	_, found := s.origin(asked)
 	switch {
 	case !toolName.MatchString(s.Name):
 		return fmt.Errorf("name: %q must match %s", s.Name, toolName)
-	case !slices.Contains(hosts, s.Host):
+	case strings.Contains(s.Host, "*"):
+		return fmt.Errorf("host: %q must be one host: whoever owns another would get the secret", s.Host)
+	case !found:
 		return fmt.Errorf("host: %q is in no url of permissions.net", s.Host)
-	case strings.HasPrefix(s.Host, "*"):
-		return fmt.Errorf("host: %q must be one host: whoever owns a subdomain would get the secret", s.Host)
 	case !headerName.MatchString(s.Header):
 		return fmt.Errorf("header: %q is no name of a header", s.Header)
 	case s.Format != "" && strings.Count(s.Format, "{secret}") != 1:
@@ -362,6 +379,16 @@ func (s *SecretPermission) check(hosts []string) error {
 		return errors.New("reason: is missing")
 	}
 	return nil
+}
+
+// origin is where the secret goes, as a URL without path.
+func (s *SecretPermission) origin(asked []NetPermission) (url string, ok bool) {
+	for _, n := range asked {
+		if scheme, host := n.origin(); host == s.Host {
+			return scheme + "://" + host, true
+		}
+	}
+	return "", false
 }
 
 // ownMounts are the directories that a plugin has from the host.
@@ -404,58 +431,4 @@ func (l *Limits) fields() []limitField {
 		{"file_bytes", &l.FileBytes}, {"http_requests", &l.HTTPRequests}, {"http_bytes", &l.HTTPBytes},
 		{"concurrency", &l.Concurrency}, {"queue", &l.Queue},
 	}
-}
-
-// A urlPattern is what NetPermission.URL says: scheme, host ("*." first for subdomains), port and path ("*" last for all
-// that begins so).
-type urlPattern struct {
-	scheme, host string
-	port         int
-	path         string
-}
-
-func parseURLPattern(s string) (urlPattern, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return urlPattern{}, fmt.Errorf("%q is no URL", s)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return urlPattern{}, fmt.Errorf("%q must begin with https:// or http://", s)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#"):
-		return urlPattern{}, fmt.Errorf("%q must have no user, query or fragment", s)
-	}
-	p := urlPattern{scheme: u.Scheme, host: strings.ToLower(u.Hostname()), port: 443, path: u.EscapedPath()}
-	if u.Scheme == "http" {
-		p.port = 80
-	}
-	if text := u.Port(); text != "" {
-		if p.port, err = strconv.Atoi(text); err != nil || p.port < 1 || p.port > 65535 {
-			return urlPattern{}, fmt.Errorf("%q: the port must be 1 to 65535", s)
-		}
-	} else if strings.HasSuffix(u.Host, ":") {
-		return urlPattern{}, fmt.Errorf("%q: the port is missing", s)
-	}
-	if !isHost(strings.TrimPrefix(p.host, "*.")) {
-		return urlPattern{}, fmt.Errorf(`%q: %q is no host (a name or an address, with "*." before it for all subdomains)`, s, p.host)
-	}
-	if p.path == "" {
-		p.path = "/*"
-	}
-	if i := strings.Index(p.path, "*"); i >= 0 && i != len(p.path)-1 {
-		return urlPattern{}, fmt.Errorf("%q: a * in the path must be its end", s)
-	}
-	if bare := strings.TrimSuffix(p.path, "*"); path.Clean(bare) != bare && path.Clean(bare)+"/" != bare {
-		return urlPattern{}, fmt.Errorf("%q: the path must be clean", s)
-	}
-	return p, nil
-}
-
-// dnsName is a name of at least one label; what stands for an address in some notation is left to netip.
-var dnsName = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-func isHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
-	}
-	return len(s) <= 253 && dnsName.MatchString(s)
 }

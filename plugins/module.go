@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 )
 
@@ -72,6 +73,8 @@ func readLayout(wasm []byte) (*layout, error) {
 	}
 	return l, nil
 }
+
+func (l *layout) exported() []string { return slices.Sorted(maps.Keys(l.exports)) }
 
 // sections calls visit for each section with its content and its whole encoding.
 func sections(wasm []byte, visit func(id byte, content, whole []byte) error) error {

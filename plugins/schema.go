@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,9 +29,9 @@ func (noLoader) Load(url string) (any, error) {
 
 // compileSchema compiles the schema of an object.
 func compileSchema(p json.RawMessage) (*schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(p))
+	doc, err := parseJSON(p, nil)
 	if err != nil {
-		return nil, fmt.Errorf("is no JSON: %w", err)
+		return nil, err
 	}
 	members, ok := doc.(map[string]any)
 	if !ok {
@@ -56,9 +55,9 @@ func compileSchema(p json.RawMessage) (*schema, error) {
 
 // check checks a JSON value. The error says what is wrong where, for the model and the author to read.
 func (s *schema) check(p []byte) error {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(p))
+	v, err := parseJSON(p, nil)
 	if err != nil {
-		return fmt.Errorf("is no JSON: %w", err)
+		return err
 	}
 	err = s.compiled.Validate(v)
 	var invalid *jsonschema.ValidationError

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -16,30 +17,39 @@ const maxDepth = 64
 // decodeStrict is json.Unmarshal for what people write by hand: a key that v has no field for, in exactly that spelling,
 // a key that is there twice, and a value of the wrong type are errors that name the place.
 func decodeStrict(p []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(p))
-	dec.UseNumber()
-	if err := walk(dec, reflect.TypeOf(v).Elem(), "", 0); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return errors.New("the JSON is cut off")
-		}
+	if _, err := parseJSON(p, reflect.TypeOf(v).Elem()); err != nil {
 		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something after the JSON")
 	}
 	return json.Unmarshal(p, v)
 }
 
+// parseJSON reads one value that fits a type; nil stands for any. It has the numbers as json.Number.
+func parseJSON(p []byte, t reflect.Type) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(p))
+	dec.UseNumber()
+	v, err := walk(dec, t, "", 0)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.New("the JSON is cut off")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is something after the JSON")
+	}
+	return v, nil
+}
+
 var rawMessage = reflect.TypeFor[json.RawMessage]()
 
-// walk reads a value that is to become a t; nil stands for any.
-func walk(dec *json.Decoder, t reflect.Type, at string, depth int) error {
+// walk reads a value that is to become a t.
+func walk(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
 	if depth > maxDepth {
-		return place(at, "the JSON is nested too deep")
+		return nil, place(at, "is nested too deep")
 	}
 	tok, err := dec.Token()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -53,28 +63,27 @@ func walk(dec *json.Decoder, t reflect.Type, at string, depth int) error {
 	case json.Delim('['):
 		return walkArray(dec, t, at, depth)
 	}
-	return checkScalar(tok, t, at)
+	return tok, checkScalar(tok, t, at)
 }
 
-func walkObject(dec *json.Decoder, t reflect.Type, at string, depth int) error {
+func walkObject(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
 	if t != nil && t.Kind() != reflect.Struct && t.Kind() != reflect.Map {
-		return place(at, "is an object, want "+kindName(t))
+		return nil, place(at, "is an object, want "+kindName(t))
 	}
-	seen := map[string]bool{}
+	members := map[string]any{}
 	for dec.More() {
 		tok, err := dec.Token()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		key := tok.(string) // the decoder refuses other keys
 		below := key
 		if at != "" {
 			below = at + "." + key
 		}
-		if seen[key] {
-			return place(below, "is there twice")
+		if _, there := members[key]; there {
+			return nil, place(below, "is there twice")
 		}
-		seen[key] = true
 		of := t
 		switch {
 		case t == nil:
@@ -83,32 +92,35 @@ func walkObject(dec *json.Decoder, t reflect.Type, at string, depth int) error {
 		default:
 			var ok bool
 			if of, ok = fieldType(t, key); !ok {
-				return place(below, "is unknown here; known are "+strings.Join(fieldNames(t), ", "))
+				return nil, place(below, "is unknown here; known are "+strings.Join(fieldNames(t), ", "))
 			}
 		}
-		if err := walk(dec, of, below, depth+1); err != nil {
-			return err
+		if members[key], err = walk(dec, of, below, depth+1); err != nil {
+			return nil, err
 		}
 	}
 	_, err := dec.Token()
-	return err
+	return members, err
 }
 
-func walkArray(dec *json.Decoder, t reflect.Type, at string, depth int) error {
+func walkArray(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
 	var of reflect.Type
 	if t != nil {
 		if t.Kind() != reflect.Slice {
-			return place(at, "is an array, want "+kindName(t))
+			return nil, place(at, "is an array, want "+kindName(t))
 		}
 		of = t.Elem()
 	}
-	for i := 0; dec.More(); i++ {
-		if err := walk(dec, of, fmt.Sprintf("%s[%d]", at, i), depth+1); err != nil {
-			return err
+	list := []any{}
+	for dec.More() {
+		v, err := walk(dec, of, at+"["+strconv.Itoa(len(list))+"]", depth+1)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, v)
 	}
 	_, err := dec.Token()
-	return err
+	return list, err
 }
 
 func checkScalar(tok json.Token, t reflect.Type, at string) error {

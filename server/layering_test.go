@@ -26,12 +26,15 @@ var layering = map[string][]edge{
 	"inference/checkpoint": nil,
 	"kernels/cpu":          nil,
 	"sandbox":              nil,
-	"plugins":              nil,
 	"toolhost":             nil, // adapters bring the tools, and whoever calls it the words of the model
 	"toolhost/egress":      nil, // plugins, MCP and the browser share it
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
 	// 1
+	"plugins": {
+		{"sandbox", "runs the modules"},
+		{"toolhost/egress", "the requests that plugins may make"},
+	},
 	"inference/engine": {{"inference/sample", "a step returns sampled tokens"}},
 	"inference/gptoss": {{"inference/checkpoint", "weights are views into the files"}},
 
