@@ -118,9 +118,9 @@ patches() {
 	done
 }
 
-# source unpacks and patches CPython, once for both builds.
-source() {
-	[ -e "$WORK/stamp/source" ] && return
+# source_tree unpacks and patches CPython, once for all builds.
+source_tree() {
+	[ ! -e "$WORK/stamp/source" ] || return 0
 	unpack python3.13_3.13.5.orig.tar.xz "$WORK/cpython"
 	patches python "$WORK/cpython"
 	touch "$WORK/stamp/source"
@@ -128,7 +128,7 @@ source() {
 
 # native builds an interpreter for this machine: the cross build and the packing run on it.
 native() {
-	source
+	source_tree
 	mkdir -p "$WORK/native"
 	(
 		cd "$WORK/native"
@@ -140,7 +140,7 @@ native() {
 # profile finds out which parts of the interpreter are hot, with one for this machine: clang matches functions by name and
 # shape, which are the same for WASI. It is worth 6 to 9 % of speed.
 profile() {
-	source
+	source_tree
 	mkdir -p "$WORK/profile"
 	(
 		cd "$WORK/profile"
@@ -156,7 +156,7 @@ profile() {
 
 # cpython builds the interpreter's libraries for WASI.
 cpython() {
-	source
+	source_tree
 	mkdir -p "$WORK/wasi"
 	l=$WORK/lib
 	(

@@ -163,6 +163,14 @@ def tool(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0].strip()
 
 
+def linked(package):
+    """Returns the version of a library of the build machine, where Debian's tools know it."""
+    try:
+        return tool("dpkg-query", "-W", "-f", "${Version}", package)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def manifest(work, out):
     llvm = os.environ.get("LLVM", "-22")
     build = HERE / "build.sh"
@@ -175,7 +183,7 @@ def manifest(work, out):
         "tools": {
             "clang": tool("clang" + llvm, "--version"), "wasm-ld": tool("wasm-ld" + llvm, "--version"),
             "wasm-opt": tool("wasm-opt", "--version"), "zstd": tool("zstd", "--version"),
-            "python": sys.version.split()[0],
+            "wasi-libc": linked("wasi-libc"), "compiler-rt": linked(f"libclang-rt{llvm}-dev-wasm32"),
         },
         "flags": re.search(r"^opt='(.*)'$", build.read_text(), re.M)[1],
         "python": "3.13.5",
