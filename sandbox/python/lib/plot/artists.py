@@ -426,8 +426,9 @@ class Scatter(Artist, colors.Mapped):
             edges = faces if lines else [None]
         else:
             edges = [self.paint(edge)]
-        width = (1.5 if lines else 1.0) * pt if width is None else float(
-            width if not hasattr(width, "__iter__") else list(width)[0]) * pt
+        if hasattr(width, "__iter__"):
+            width = next(iter(width), None)
+        width = (1.5 if lines else 1.0) * pt if width is None else float(width) * pt
         if len(faces) == len(edges) == 1:
             return (faces[0], edges[0], width)
         n = len(self.xs)
@@ -488,9 +489,10 @@ class Mesh(Artist, colors.Mapped):
             for v in row:
                 cell = cache.get(v)
                 if cell is None:
-                    c = (*(round(255 * p) for p in v[:3]), v[3] if len(v) > 3 else 1.0) if self.colored else self.color(
-                        v)
-                    r, g, b, a = c or (255, 255, 255, 0.0)
+                    if self.colored:
+                        r, g, b, a = *(round(255 * p) for p in v[:3]), v[3] if len(v) > 3 else 1.0
+                    else:
+                        r, g, b, a = self.color(v) or (255, 255, 255, 0.0)
                     a *= 1.0 if alpha is None else float(alpha)
                     cell = bytes(round(255 + (p - 255) * a) for p in (r, g, b))
                     if v == v:
@@ -643,7 +645,7 @@ class Annotation(Text):
         if coordinates not in kinds:
             raise Unsupported(
                 f"annotate() does not know coordinates {coordinates!r} in this subset; it knows {', '.join(kinds)}, "
-                              "and for the text 'offset points'")
+                "and for the text 'offset points'")
         return kinds[coordinates].points([self.axes.numbers(0, [point[0]])[0]],
                                          [self.axes.numbers(1, [point[1]])[0]])[0]
 
@@ -678,8 +680,9 @@ class Annotation(Text):
         path = _curve(start, tip, str(style.get("connectionstyle", "")))
         pad = 3 * pt
         path = _leave(path, (box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad)) if self.text else path
-        shrink = float(style.get("shrinkB", 2.0)) * pt if "shrink" not in style else float(style["shrink"]) * hypot(
-            start[0] - tip[0], start[1] - tip[1])
+        shrink = float(style.get("shrinkB", 2.0)) * pt
+        if "shrink" in style:
+            shrink = float(style["shrink"]) * hypot(start[0] - tip[0], start[1] - tip[1])
         path = _shorten(path, shrink)
         draw_arrow(backend, path, color, width, str(kind), dash_of(style.get("linestyle") or style.get("ls"))[1], pt)
 
@@ -690,9 +693,9 @@ def draw_arrow(backend, path, color, width, kind, dash, pt, clip=None):
         return
     filled = "|>" in kind or kind.startswith(("simple", "fancy", "wedge")) or "<|" in kind
     size = (7 if not filled else 6 + width / pt * 1.5) * pt
-    line = list(path)
-    heads = [(path[-2], path[-1])] if kind.startswith(("simple", "fancy", "wedge")) or kind.rstrip("]").endswith(
-        ">") else []
+    line, heads = list(path), []
+    if kind.startswith(("simple", "fancy", "wedge")) or kind.rstrip("]").endswith(">"):
+        heads.append((path[-2], path[-1]))
     if kind.startswith("<"):
         heads.append((path[1], path[0]))
     backend.stroke([_shorten(line, size * 0.6) if filled and heads else line], color, width, clip,
@@ -814,8 +817,8 @@ def RectanglePatch(xy, width, height, angle=0.0, **kwargs):
     """A rectangle for add_patch, turned about its lower left corner by angle degrees."""
     if angle:
         c, s = cos(radians(angle)), sin(radians(angle))
-        return Polygon([(xy[0] + x * c - y * s, xy[1] + x * s + y * c) for x,
-                        y in ((0, 0), (width, 0), (width, height), (0, height))], **kwargs)
+        corners = ((0, 0), (width, 0), (width, height), (0, height))
+        return Polygon([(xy[0] + x * c - y * s, xy[1] + x * s + y * c) for x, y in corners], **kwargs)
     return Rectangle(None, xy, width, height, kwargs)
 
 

@@ -20,6 +20,10 @@ class Spine:
     def set(self, visible=None, color=None, linewidth=None, linestyle=None, position=None, alpha=None, edgecolor=None,
             lw=None):
         """Sets what is given."""
+        position = {"zero": ("data", 0.0), "center": ("axes", 0.5)}.get(position, position)
+        if position is not None and (len(position) != 2 or position[0] not in ("outward", "data", "axes")):
+            raise ValueError(f"a spine's position is {position!r} and should be 'zero', 'center', ('data', value), "
+                             "('axes', part) or ('outward', points)")
         color, linewidth = color or edgecolor, linewidth if lw is None else lw
         for name, value in (("visible", visible), ("color", color), ("linewidth", linewidth), ("linestyle", linestyle),
                             ("position", position)):
@@ -130,8 +134,7 @@ class Axes(Plots):
         if position is None:
             return at
         index = 0 if side in ("left", "right") else 1
-        kind, value = {"zero": ("data", 0.0), "center": ("axes", 0.5)}.get(position, position) if isinstance(
-            position, str) else position
+        kind, value = position
         if kind == "outward":
             return at + value * self.figure.pt * (-1 if side in ("left", "top") else 1)
         if kind == "axes":

@@ -55,7 +55,7 @@ class Dimension:
         except (TypeError, ValueError):
             raise TypeError(
                 f"{'xy'[self.index]} holds {value!r} of type {type(value).__name__}; it should be a number, a string, "
-                            "a date or None, and a sequence should have one level only") from None
+                "a date or None, and a sequence should have one level only") from None
 
     def forward(self, values):
         """Values on the scale, where equal steps are equal distances; what a logarithm lacks lies far below."""
@@ -357,8 +357,8 @@ class Axis:
         found = self.positions(room)
         inside = [(i, v) for i, v in enumerate(found) if lo - slack <= v <= hi + slack]
         if self.dimension.labels is not None:
-            return [v for _, v in inside], [self.dimension.labels[i] if i < len(self.dimension.labels) else "" for i,
-                                            _ in inside]
+            labels = self.dimension.labels
+            return [v for _, v in inside], [labels[i] if i < len(labels) else "" for i, _ in inside]
         formatter = self.dimension.find()[1]
         if hasattr(formatter, "set_locs"):
             formatter.set_locs([v for _, v in inside])
@@ -374,8 +374,7 @@ class Axis:
         turned = self.rotation
         while True:
             values, texts = self.tick_texts(room)
-            places = [p - self.axes.box[0] for p in self.axes.to_pixels(
-                0, values)] if self.index == 0 else self.axes.to_pixels(1, values)
+            places = self.axes.to_pixels(self.index, values)
             layouts = [font.layout(t, size, style) for t in texts]
             if self.index or turned or not self.labels_on or not self._crowded(places, layouts, size * 0.5):
                 break

@@ -132,7 +132,7 @@ def parse(color, alpha=None):
     if found is None:
         raise ValueError(
             f"{color!r} is not a colour; give a name such as 'tab:blue' or 'crimson', '#1f77b4', 'C0', a grey "
-                         "'0.5', or a tuple of three or four numbers from 0 to 1")
+            "'0.5', or a tuple of three or four numbers from 0 to 1")
     return found if alpha is None else (*found[:3], float(alpha))
 
 

@@ -284,8 +284,8 @@ class Figure:
 
     def clf(self):
         """Takes everything out."""
-        self.axes, self.texts, self.grids, self.legends, self.current, self.title, self.bars = [], [], {}, [
-            ], None, None, []
+        self.axes, self.texts, self.grids, self.legends, self.bars = [], [], {}, [], []
+        self.current = self.title = None
         self.touch()
 
     clear = clf
@@ -341,8 +341,10 @@ class Figure:
             raise ValueError(
                 "colorbar() needs what scatter(c=values), imshow(), pcolormesh(), contourf() or ScalarMappable() "
                 "returned")
-        hosts = list(ax.flat if isinstance(ax, AxesArray) else ax) if isinstance(ax, (AxesArray, list, tuple)) else [
-            ax or getattr(mappable, "axes", None) or self.gca()]
+        if isinstance(ax, (AxesArray, list, tuple)):
+            hosts = list(ax.flat if isinstance(ax, AxesArray) else ax)
+        else:
+            hosts = [ax or getattr(mappable, "axes", None) or self.gca()]
         current = self.current
         bar = Colorbar(self, mappable, hosts, cax, orientation
                        or ("horizontal" if location in ("bottom", "top") else "vertical"), shrink)
@@ -544,9 +546,8 @@ class Figure:
         for text in self.texts:
             text.draw(backend)
         for legend in self.legends:
-            area = (0, 0, self.width, self.height) if legend.options.get("bbox_to_anchor") or not isinstance(
-                legend.loc, str) else self.frame
-            legend.draw(backend, area)
+            free = legend.options.get("bbox_to_anchor") or not isinstance(legend.loc, str)
+            legend.draw(backend, (0, 0, self.width, self.height) if free else self.frame)
 
     def render(self, kind="png", dpi=None, transparent=False, facecolor=None):
         """The figure as the bytes of a PNG or SVG file."""

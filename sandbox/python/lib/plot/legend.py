@@ -77,16 +77,18 @@ class Legend:
         gap = 0.8 * size
         self.handle, self.gap, self.pad = handle, gap, 0.4 * size
         self.widths = [max(la.width for la in c) + handle + gap for c in self.columns]
-        self.heights = [max(round(size * (1.0 + float(o.get("labelspacing", 0.5)))), la.ascent + la.descent
-                            + 0.3 * size) for la in
-                        [max((c[i] for c in self.columns if i < len(c)), key=lambda la: la.descent)
-                         for i in range(rows)]]
-        self.title = font.layout(str(o["title"]), font_size(o.get("title_fontsize"),
-                                                            size / figure.pt) * figure.pt) if o.get("title") else None
-        self.width = max(sum(self.widths) + 1.6 * size * (len(self.widths) - 1), self.title.width if self.title
-                         else 0) + 2 * self.pad
-        self.height = sum(self.heights) + 2 * self.pad - 0.2 * size + (
-            self.title.descent + self.title.ascent + 0.3 * size if self.title else 0)
+        spacing = 1.0 + float(o.get("labelspacing", 0.5))
+        self.heights = []
+        for i in range(rows):
+            tallest = max(c[i].ascent + c[i].descent for c in self.columns if i < len(c))
+            self.heights.append(max(round(size * spacing), tallest + 0.3 * size))
+        self.width = sum(self.widths) + 1.6 * size * (len(self.widths) - 1) + 2 * self.pad
+        self.height = sum(self.heights) + 2 * self.pad - 0.2 * size
+        self.title = None
+        if o.get("title"):
+            self.title = font.layout(str(o["title"]), font_size(o.get("title_fontsize"), size / figure.pt) * figure.pt)
+            self.width = max(self.width, self.title.width + 2 * self.pad)
+            self.height += self.title.ascent + self.title.descent + 0.3 * size
         return self.width, self.height
 
     def box(self, area):
@@ -100,8 +102,8 @@ class Legend:
         if anchor is not None:
             if len(anchor) == 4:
                 ax0, ay0, w, h = anchor
-                x0, y0, x1, y1 = x0 + ax0 * (x1 - x0), y1 - (ay0 + h) * (y1 - y0), x0 + (ax0 + w) * (
-                    x1 - x0), y1 - ay0 * (y1 - y0)
+                x0, x1 = x0 + ax0 * (x1 - x0), x0 + (ax0 + w) * (x1 - x0)
+                y0, y1 = y1 - (ay0 + h) * (y1 - y0), y1 - ay0 * (y1 - y0)
             else:
                 px, py = x0 + anchor[0] * (x1 - x0), y1 - anchor[1] * (y1 - y0)
                 x0, y0, x1, y1 = px, py, px, py
@@ -157,8 +159,9 @@ class Legend:
                 handle = self.handles[i]
                 self._handle(backend, handle, x, middle, x + self.handle)
                 color = o.get("labelcolor")
-                paint = colors.parse(color) if isinstance(color, str) and color not in (
-                    "linecolor", "markerfacecolor") else (0, 0, 0, 1.0)
+                paint = (0, 0, 0, 1.0)
+                if isinstance(color, str) and color not in ("linecolor", "markerfacecolor"):
+                    paint = colors.parse(color)
                 backend.text(round(x + self.handle + self.gap), round(middle + size * 0.36), layout, paint)
                 top += height
                 i += 1

@@ -83,7 +83,7 @@ def parse_format(text):
         else:
             raise ValueError(
                 f"format {text!r} is not understood at {rest!r}; it is made of a colour letter (rgbcmykw), a marker "
-                             f"({markers.NAMES}) and a line style (-, --, -., :)")
+                f"({markers.NAMES}) and a line style (-, --, -., :)")
     if "marker" in out:
         out.setdefault("linestyle", "")
     return out
@@ -609,8 +609,8 @@ class Plots:
             grid = [values[0] + (values[-1] - values[0]) * i / 60 for i in range(61)]
             density = [sum(exp(-((g - v) / h) ** 2 / 2) for v in sample) / sqrt(2 * pi) for g in grid]
             k = widths / 2 / (max(density) or 1.0)
-            ring = [(at + k * d, g) for d, g in zip(density, grid)] + [
-                (at - k * d, g) for d, g in reversed(list(zip(density, grid)))]
+            ring = [(at + k * d, g) for d, g in zip(density, grid)]
+            ring += [(2 * at - x, g) for x, g in reversed(ring)]
             bodies.append(self.add(Patch(self, [turn(ring)], {"facecolor": color, "alpha": 0.3}, "violinplot()")))
             marks = ([values[0], values[-1]] if showextrema
                      else []) + ([m] if showmeans else []) + ([median(values)] if showmedians else [])
@@ -706,8 +706,10 @@ class Plots:
         _same_length("quiver()", x=xs, y=ys, u=us, v=vs)
         longest = max((sqrt(u * u + v * v) for u, v in zip(us, vs)), default=1.0) or 1.0
         span = max(max(xs, default=1) - min(xs, default=0), max(ys, default=1) - min(ys, default=0)) or 1.0
-        k = 1.0 / scale if scale else 1.0 if angles == "xy" and len(xs) < 5 else 1.3 * span / max(
-            sqrt(len(xs)), 1) / longest
+        if scale or (angles == "xy" and len(xs) < 5):
+            k = 1.0 / (scale or 1.0)
+        else:
+            k = 1.3 * span / max(sqrt(len(xs)), 1) / longest
         paint = list(color) if isinstance(color, (list, tuple)) and not colors.is_color(color) else [color]
         return [self.add(Arrow(self, (x, y), (x + u * k, y + v * k), {"color": paint[i % len(paint)], **kwargs},
                                "quiver()"))
@@ -847,15 +849,16 @@ class Plots:
         for i, level in enumerate(levels[:-1] if filled else levels):
             middle = (level + levels[i + 1]) / 2 if filled else level
             color = paint[i % len(paint)] if paint else mapped.to_rgba(middle)
-            shapes = trace(xs, ys, rows, level) if not filled else trace(
-                xs, ys, rows, level, levels[i + 1] if props.get("alpha") is not None else None)
             if filled:
+                # Opaque areas lie upon each other, which leaves no seams; transparent ones must not.
+                top = levels[i + 1] if props.get("alpha") is not None else None
+                shapes = trace(xs, ys, rows, level, top)
                 patch = Patch(self, shapes, {"facecolor": color, "edgecolor": "none", "zorder": 0.9, **props},
                               "contourf()")
                 patch.sticky_x, patch.sticky_y = (xs[0], xs[-1]), (ys[0], ys[-1])
                 out.append(patch)
             else:
-                out.append(Segments(self, shapes, {"color": color, **props}, "contour()"))
+                out.append(Segments(self, trace(xs, ys, rows, level), {"color": color, **props}, "contour()"))
         if filled and len(levels) > 1:  # values above the last level stay empty
             out.append(Patch(self, trace(xs, ys, rows, levels[-1], None),
                              {"facecolor": self.background or "white", "edgecolor": "none", "zorder": 0.9},

@@ -76,30 +76,30 @@ class Writer:
             if not any(run.strip() for run, _, _ in runs):
                 continue
             # A plain line keeps to our width whatever font the viewer has; one with raised parts flows as that does.
-            fit = f' textLength="{_number(width)}" lengthAdjust="spacingAndGlyphs"' if len(runs) == 1 and len(
-                runs[0][0]) > 1 else ""
+            fit = ""
+            if len(runs) == 1 and len(runs[0][0]) > 1:
+                fit = f' textLength="{_number(width)}" lengthAdjust="spacingAndGlyphs"'
             spans, risen = [], 0.0
             for run, size, rise in runs:
                 shift = f' dy="{_number(risen - rise)}"' if rise != risen else ""
                 spans.append(f'<tspan font-size="{_number(size)}"{shift}>{_escape(run)}</tspan>' if len(runs) > 1
                              else _escape(run))
                 risen = rise
-            self.parts.append(
-                f'<text x="{_number(dx + side * width)}" y="{_number(dy - (runs[0][2] if len(runs) == 1 else 0))}" '
-                              f'font-size="{_number(runs[0][1])}"{name}{fit}'
+            tx, ty = dx + side * width, dy - (runs[0][2] if len(runs) == 1 else 0)
+            self.parts.append(f'<text x="{_number(tx)}" y="{_number(ty)}" font-size="{_number(runs[0][1])}"{name}{fit}'
                               f' xml:space="preserve">{"".join(spans)}</text>')
         self.parts.append("</g>")
 
     def svg(self):
         """The picture as the text of an SVG file."""
-        clips = "".join(
-            f'<clipPath id="c{i}"><rect x="{_number(c[0])}" y="{_number(c[1])}" width="{_number(c[2] - c[0])}" '
-                        f'height="{_number(c[3] - c[1])}"/></clipPath>' for c, i in self.clips.items())
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                f'width="{self.width}" '
-                f'height="{self.height}" viewBox="0 0 {self.width} {self.height}" '
-                f'font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"><defs>{clips}</defs>\n'
-                + "\n".join(self.parts) + "\n</svg>\n")
+        clips = ""
+        for (x0, y0, x1, y1), i in self.clips.items():
+            clips += (f'<clipPath id="c{i}"><rect x="{_number(x0)}" y="{_number(y0)}" width="{_number(x1 - x0)}" '
+                      f'height="{_number(y1 - y0)}"/></clipPath>')
+        head = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+                f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}" '
+                f'font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"><defs>{clips}</defs>')
+        return "\n".join([head, *self.parts, "</svg>\n"])
 
     def _paint(self, kind, color):
         if not color:
