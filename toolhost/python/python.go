@@ -221,7 +221,7 @@ func (t *Tool) text(r cpython.Result) string {
 		notes = append(notes, "The interpreter had to be started again: all variables and imports are lost, files are still there.")
 	}
 	for _, f := range r.Images {
-		notes = append(notes, fmt.Sprintf("The picture %s was shown to the user.", f.Path[strings.LastIndex(f.Path, "/")+1:]))
+		notes = append(notes, fmt.Sprintf("The picture %s was drawn. You cannot see it; the user may.", f.Path[strings.LastIndex(f.Path, "/")+1:]))
 	}
 	if r.Output == "" && len(notes) == 0 {
 		notes = append(notes, "The code ran and printed nothing. Use print() to see values.")

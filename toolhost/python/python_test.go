@@ -204,7 +204,7 @@ func TestPictures(t *testing.T) {
 	t.Parallel()
 	s := session(t, tool(t, python.Options{}), toolhost.SessionOptions{})
 	o := run(t, s, figure)
-	if len(o.Files) != 1 || !strings.HasPrefix(o.Files[0].MIME, "image/") || len(o.Files[0].Data) == 0 || !strings.Contains(o.Text, "was shown to the user.]") {
+	if len(o.Files) != 1 || !strings.HasPrefix(o.Files[0].MIME, "image/") || len(o.Files[0].Data) == 0 || !strings.Contains(o.Text, ".png was drawn. You cannot see it; the user may.]") {
 		t.Errorf("got %q with %d files", o.Text, len(o.Files))
 	}
 }
