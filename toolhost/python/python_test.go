@@ -77,30 +77,16 @@ func run(t *testing.T, s *toolhost.Session, code string) toolhost.Outcome {
 	return o
 }
 
-func TestWhatTheModelReads(t *testing.T) {
-	t.Parallel()
-	tl := tool(t, python.Options{Limits: cpython.Limits{Wall: time.Second, Soft: 300 * time.Millisecond, Output: 200}})
-	s := session(t, tl, toolhost.SessionOptions{})
-	tests := []struct {
-		name, code string
-		want       []string // in this order
-		failed     bool
-	}{
-		{"value of the last expression", "x = 6\nx * 7", []string{"42"}, false},
-		{"variables stay", "x", []string{"6"}, false},
-		{"printed", "print('a'); print('b')\n'c'", []string{"a\nb\n'c'"}, false},
-		{"nothing", "y = 1", []string{"[The code ran and printed nothing. Use print() to see values.]"}, false},
-		{"traceback", "1/0", []string{"Traceback", "<cell", "ZeroDivisionError: division by zero"}, true},
-		{"syntax", "1 +", []string{"SyntaxError"}, true},
-		{"much output", "print('x' * 1000 + 'end')", []string{"xxx", "x", "end"}, false},
-		{"exit", "import sys; sys.exit(3)", []string{"[The code ended with exit code 3.]"}, true},
-		{"interrupted", "while True: pass", []string{"KeyboardInterrupt", "[The code was interrupted after 300ms.]"}, true},
-		{"variables survive an interrupt", "x", []string{"6"}, false},
-		{"files", "open('/mnt/data/t.txt', 'w').write('kept')", []string{"4"}, false},
-		{"stopped", "while True:\n  try:\n    while True: pass\n  except BaseException: pass", []string{"[The code was stopped after 1s.]", "[The interpreter had to be started again: all variables and imports are lost, files are still there.]"}, true},
-		{"variables are lost", "x", []string{"NameError"}, true},
-		{"files are not", "open('t.txt').read()", []string{"'kept'"}, false},
-	}
+// A reading is what the model reads of code, in this order.
+type reading struct {
+	name, code string
+	want       []string
+	failed     bool
+}
+
+// check runs code in one session.
+func check(t *testing.T, s *toolhost.Session, tests []reading) {
+	t.Helper()
 	for _, tt := range tests {
 		o := run(t, s, tt.code)
 		rest := o.Text
@@ -117,9 +103,40 @@ func TestWhatTheModelReads(t *testing.T) {
 	}
 }
 
+func TestWhatTheModelReads(t *testing.T) {
+	t.Parallel()
+	tl := tool(t, python.Options{Limits: cpython.Limits{Wall: time.Minute, Soft: 300 * time.Millisecond, Output: 200}})
+	check(t, session(t, tl, toolhost.SessionOptions{}), []reading{
+		{"value of the last expression", "x = 6\nx * 7", []string{"42"}, false},
+		{"variables stay", "x", []string{"6"}, false},
+		{"printed", "print('a'); print('b')\n'c'", []string{"a\nb\n'c'"}, false},
+		{"nothing", "y = 1", []string{"[The code ran and printed nothing. Use print() to see values.]"}, false},
+		{"traceback", "1/0", []string{"Traceback", "<cell", "ZeroDivisionError: division by zero"}, true},
+		{"syntax", "1 +", []string{"SyntaxError"}, true},
+		{"much output", "print('x' * 1000 + 'end')", []string{"xxx", "x", "end"}, false},
+		{"exit", "import sys; sys.exit(3)", []string{"[The code ended with exit code 3.]"}, true},
+		{"interrupted", "while True: pass", []string{"KeyboardInterrupt", "[The code was interrupted after 300ms.]"}, true},
+		{"variables survive an interrupt", "x", []string{"6"}, false},
+		{"files", "open('/mnt/data/t.txt', 'w').write('kept')", []string{"4"}, false},
+	})
+}
+
+// TestStoppedCode has code that goes on behind interrupts until it is stopped.
+func TestStoppedCode(t *testing.T) {
+	t.Parallel()
+	tl := tool(t, python.Options{Limits: cpython.Limits{Wall: time.Second, Soft: 300 * time.Millisecond}})
+	check(t, session(t, tl, toolhost.SessionOptions{}), []reading{
+		{"variable", "x = 6", []string{"printed nothing"}, false},
+		{"file", "open('/mnt/data/t.txt', 'w').write('kept')", []string{"4"}, false},
+		{"stopped", "while True:\n  try:\n    while True: pass\n  except BaseException: pass", []string{"[The code was stopped after 1s.]", "[The interpreter had to be started again: all variables and imports are lost, files are still there.]"}, true},
+		{"variables are lost", "x", []string{"NameError"}, true},
+		{"files are not", "open('t.txt').read()", []string{"'kept'"}, false},
+	})
+}
+
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	s := session(t, tool(t, python.Options{Limits: cpython.Limits{Memory: 96 << 20}}), toolhost.SessionOptions{})
+	s := session(t, tool(t, python.Options{Limits: cpython.Limits{Memory: 192 << 20}}), toolhost.SessionOptions{})
 	if o := run(t, s, "x = bytearray(1 << 30)"); !strings.Contains(o.Text, "MemoryError") || !strings.Contains(o.Text, "[The code needed more memory than it may have.]") || !o.Failed {
 		t.Errorf("got %q", o.Text)
 	}
