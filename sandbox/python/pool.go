@@ -19,7 +19,7 @@ import (
 
 // PoolOptions are the settings of NewPool. Zeros stand for the defaults.
 type PoolOptions struct {
-	Slots      int   // pristine interpreters that are kept ready
+	Slots      int   // pristine interpreters that are kept ready; negative: none, each session gets a new fork
 	MaxLive    int   // sessions at a time
 	MaxWaiting int   // callers that wait for one to end; more are refused with ErrBusy
 	MaxMemory  int64 // bytes that all sessions have together, without what they share
@@ -90,7 +90,7 @@ func NewPool(img *Image, o PoolOptions) (*Pool, error) {
 		name string
 		n    *int
 		def  int
-	}{{"Slots", &o.Slots, DefaultSlots}, {"MaxLive", &o.MaxLive, DefaultMaxLive}, {"MaxWaiting", &o.MaxWaiting, DefaultMaxWaiting}} {
+	}{{"MaxLive", &o.MaxLive, DefaultMaxLive}, {"MaxWaiting", &o.MaxWaiting, DefaultMaxWaiting}} {
 		if *v.n < 0 {
 			return nil, fmt.Errorf("python pool: %s is %d, must not be negative", v.name, *v.n)
 		}
@@ -98,6 +98,10 @@ func NewPool(img *Image, o PoolOptions) (*Pool, error) {
 			*v.n = v.def
 		}
 	}
+	if o.Slots == 0 {
+		o.Slots = DefaultSlots
+	}
+	o.Slots = max(o.Slots, 0)
 	if o.MaxMemory < 0 || o.MaxSession < 0 {
 		return nil, fmt.Errorf("python pool: MaxMemory (%d) and MaxSession (%d) must not be negative", o.MaxMemory, o.MaxSession)
 	}

@@ -245,7 +245,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	img := image(t)
 	for want, o := range map[string]python.PoolOptions{
-		"Slots is -1": {Slots: -1}, "MaxLive is -2": {MaxLive: -2}, "MaxWaiting is -3": {MaxWaiting: -3},
+		"MaxLive is -2": {MaxLive: -2}, "MaxWaiting is -3": {MaxWaiting: -3},
 		"MaxMemory (-4)": {MaxMemory: -4}, "MaxSession is 1000": {MaxSession: 1000},
 	} {
 		if p, err := python.NewPool(img, o); err == nil || !strings.Contains(err.Error(), want) {
