@@ -23,7 +23,7 @@ type hosted struct {
 	calls     []harmony.Call
 	accepts   func(recipient string) (function string, ok bool)
 
-	// Input that begins as wrapped says is held back until it is complete, and is what unwrap makes of it.
+	// Input that begins as wrapped says is held back until it is complete, and is what unwrap makes of it. Both or none are nil.
 	wrapped func(beginning string) bool
 	unwrap  func(text string) string
 

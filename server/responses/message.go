@@ -99,7 +99,7 @@ func (m *message) hold(text string) string {
 	}
 	m.held += text
 	beginning := strings.TrimSpace(m.held)
-	if beginning == "" || m.tool.wrapped != nil && m.tool.wrapped(beginning) {
+	if m.tool.wrapped != nil && (beginning == "" || m.tool.wrapped(beginning)) {
 		return ""
 	}
 	m.flows = true
@@ -111,7 +111,7 @@ func (r *Run) endMessage(m *harmony.Message, status string) {
 	switch {
 	case r.message.visible:
 		r.show(r.stops.Flush())
-	case r.message.tool != nil && !r.message.flows:
+	case r.message.held != "" && !r.message.flows:
 		r.show(r.message.tool.unwrap(r.message.held))
 	}
 	if r.out.item == nil && status == api.Completed {
