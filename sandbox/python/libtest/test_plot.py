@@ -676,6 +676,9 @@ def chart_ticks():
     for label in ax.get_xticklabels():
         label.set_fontsize(9)
     plt.setp(ax.get_yticklabels(), color="navy")
+    ax.get_xaxis().set_tick_params(labelsize=7)
+    ax.yaxis.label.set_color("r")
+    ax.title.set_text("Ticks")
 
 
 def chart_grid():
@@ -742,9 +745,11 @@ def chart_origin():
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.hlines([1, 2], -1, 1, colors="k", linestyles="dashed")
+    ax.text(1, 0.9, "part", transform=ax.get_xaxis_transform())
+    ax.locator_params(axis="x", nbins=4)
     ax.vlines(1, 0, 2)
     ax.axline((0, 0), slope=1)
-    ax.legend(loc="best")
+    ax.legend(loc="best").get_frame().set_facecolor("wheat")
 
 
 def chart_styles():

@@ -144,6 +144,28 @@ class Axes(Plots):
 
     # Limits, scales and ticks.
 
+    def get_xaxis(self):
+        """The axis of x."""
+        return self.xaxis
+
+    def get_yaxis(self):
+        """The axis of y."""
+        return self.yaxis
+
+    def get_xaxis_transform(self):
+        """For a place given by data along x and from 0 to 1 along y."""
+        return Transform(self, "data", "axes")
+
+    def get_yaxis_transform(self):
+        """For a place given from 0 to 1 along x and by data along y."""
+        return Transform(self, "axes", "data")
+
+    def locator_params(self, axis="both", nbins=None, **ignored):
+        """At most nbins intervals between ticks."""
+        for d in self._picked(axis):
+            d.locator = ticks.MaxNLocator(nbins)
+        self.figure.touch()
+
     def get_xlim(self):
         """(left, right) in sight."""
         return self.dimensions[0].limits()
@@ -516,6 +538,14 @@ class Axes(Plots):
     def get_lines(self):
         """The lines."""
         return [a for a in self.artists if isinstance(a, Line)]
+
+    @property
+    def axes(self):
+        return self
+
+    @property
+    def title(self):
+        return self.titles.setdefault("center", Text(self, 0, 0, "", {}))
 
     @property
     def lines(self):

@@ -290,6 +290,11 @@ class Axis:
                 elif self.side == name[5:]:
                     self.labels_on = False
 
+    def set_tick_params(self, which="major", **params):
+        """How ticks and their labels look."""
+        self.set_params({"which": which, **params})
+        self.axes.figure.touch()
+
     def move(self, side, marks=True):
         """Puts ticks and labels on a side."""
         if side in ("top", "bottom", "left", "right"):

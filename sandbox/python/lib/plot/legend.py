@@ -53,6 +53,10 @@ class Legend:
         axes = self.owner if hasattr(self.owner, "artists") else None
         return [Text(axes, 0, 0, t, {}) for t in self.labels]
 
+    def get_frame(self):
+        """What changes the box: set_facecolor, set_edgecolor, set_alpha and set_linewidth."""
+        return _Frame(self.options)
+
     def set_visible(self, on):
         """Shows or hides the legend."""
         if not on:
@@ -145,7 +149,8 @@ class Legend:
             if o.get("shadow"):
                 backend.fill([[(x + 2 * pt, y + 2 * pt) for x, y in ring]], (90, 90, 90, 0.5))
             backend.fill([ring], colors.parse(o.get("facecolor") or "white", 0.8 if alpha is None else alpha))
-            backend.stroke([ring], colors.parse(o.get("edgecolor") or "#cccccc"), 1.0 * pt, closed=True)
+            backend.stroke([ring], colors.parse(o.get("edgecolor") or "#cccccc"),
+                           o.get("linewidth", 1.0) * pt, closed=True)
         y = y0 + self.pad
         if self.title:
             backend.text(round((x0 + x1 - self.title.width) / 2), round(y + self.title.ascent), self.title,
@@ -201,6 +206,31 @@ class Legend:
             color = handle.props.get("color")
             backend.stroke([[(x0, y), (x1, y)]], handle.paint(color[0] if isinstance(color, list) else color, "C0"),
                            width, None, dash)
+
+
+class _Frame:
+    """The box of a legend."""
+
+    def __init__(self, options):
+        self.options = options
+
+    def set_facecolor(self, color):
+        """The background."""
+        colors.parse(color)
+        self.options["facecolor"] = color
+
+    def set_edgecolor(self, color):
+        """The border."""
+        colors.parse(color)
+        self.options["edgecolor"] = color
+
+    def set_alpha(self, alpha):
+        """How opaque the background is, from 0 to 1."""
+        self.options["framealpha"] = alpha
+
+    def set_linewidth(self, width):
+        """The width of the border in points."""
+        self.options["linewidth"] = float(width)
 
 
 class _Stand:

@@ -373,7 +373,7 @@ for _n in (
         "fill_betweenx fill stackplot errorbar boxplot violinplot axhline axvline axhspan axvspan axline hlines "
         "vlines eventplot arrow quiver imshow matshow pcolormesh pcolor hist2d hexbin contour contourf clabel table "
         "text annotate legend grid axis margins autoscale twinx twiny tick_params ticklabel_format minorticks_on "
-        "minorticks_off cla").split():
+        "minorticks_off cla locator_params").split():
     globals()[_n] = _on_axes(_n, _n)
 for _n, _m in (("title", "set_title"), ("xlabel", "set_xlabel"), ("ylabel", "set_ylabel"), ("xscale", "set_xscale"),
                ("yscale", "set_yscale"), ("box", "set_frame_on")):
