@@ -3,6 +3,7 @@ package python_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"chorale/sandbox/python"
 )
@@ -66,6 +67,7 @@ func TestCellsAreANotebook(t *testing.T) {
 		{"message that cannot be made", "class E(Exception):\n    def __str__(self): 1/0\nraise E", python.Error,
 			"…E: <exception str() failed>\n"},
 		{"value whose repr fails", "class R:\n    def __repr__(self): raise OSError('no')\nR()", python.Error, "…OSError: no\n"},
+		{"platform", "import platform, sys\nplatform.libc_ver(), sys.platform, sys.executable", python.OK, "(('', ''), 'wasi', '')\n"},
 		{"help", "help(len)", python.OK, "…    Return the number of items in a container.\n\n"},
 	})
 }
@@ -168,6 +170,25 @@ func TestPackagesWork(t *testing.T) {
 			python.OK, "'2024-07-01T00:00:00-04:00'\n"},
 		{"versions", "import importlib.metadata\nimportlib.metadata.version('sympy')", python.OK, "'1.14.0'\n"},
 	})
+}
+
+// TestInterruptLeavesTheLoop checks that the event loop of top-level await goes on after a cell that ran out of time in it.
+func TestInterruptLeavesTheLoop(t *testing.T) {
+	t.Parallel()
+	s := acquire(t, newPool(t, python.PoolOptions{Slots: 1}), python.Limits{Soft: 200 * time.Millisecond, Wall: 20 * time.Second})
+	exec(t, s, "import asyncio\nkept = 1")
+	for _, code := range []string{
+		"await asyncio.sleep(3600)",
+		"async def busy():\n    while True: await asyncio.sleep(0)\nawait busy()",
+		"async def stuck():\n    while True: pass\nawait asyncio.gather(stuck(), stuck())",
+		"asyncio.run(asyncio.sleep(3600))",
+	} {
+		r := exec(t, s, code)
+		if r.Status != python.Interrupted || r.Lost {
+			t.Fatalf("%s: %+v", code, r)
+		}
+		cellCase{"the next await after " + code, "", python.OK, "(1, 2)\n"}.check(t, exec(t, s, "kept, await asyncio.sleep(0.001, 2)"))
+	}
 }
 
 // TestGeneratorsOfTheImageAreSeeded checks that a session's random numbers are its own, though random was imported, and a

@@ -233,11 +233,12 @@ class Runner:
             return value
         if self.loop is None or self.loop.is_closed():
             self.loop = loop.Loop()
-        task = self.loop.create_task(value)
         try:
-            return self.loop.run_until_complete(task)
-        except BaseException:
-            task.cancel()  # an interrupted one would go on with the next cell
+            return self.loop.run_until_complete(value)
+        except (KeyboardInterrupt, SystemExit):
+            # They are in the tasks too, and would come out again with the next await.
+            loop.abandon(self.loop)
+            self.loop = None
             raise
 
     def show(self, value):
@@ -397,6 +398,7 @@ def boot(text):
     sys.path[:] = request.get("path") or DEFAULT_PATH
     sys.path.append(HOME)
     sys.argv = [""]
+    sys.executable = sys._base_executable = ""  # there is none
     missing.refuse_rest()
     loop.install()
     builtins.display, builtins.help = display, Help()

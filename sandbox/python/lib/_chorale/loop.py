@@ -47,5 +47,12 @@ class Policy(asyncio.DefaultEventLoopPolicy):
     _loop_factory = Loop
 
 
+def abandon(loop):
+    """Closes a loop with its tasks where they stand."""
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # it is known
+    loop.close()
+
+
 def install():
     asyncio.set_event_loop_policy(Policy())
