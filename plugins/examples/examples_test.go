@@ -1,0 +1,96 @@
+// Package examples_test keeps the example plugins honest: what is committed is what the sources say, and it works.
+package examples_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"chorale/plugins"
+)
+
+// built is an entry of manifest.json: hashes by name of file.
+type built struct {
+	Compiler, Flags string
+	Output, Sources map[string]string
+}
+
+func readBuilt(t *testing.T) map[string]built {
+	t.Helper()
+	p, err := os.ReadFile("manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]built
+	if err := json.Unmarshal(p, &all); err != nil {
+		t.Fatalf("manifest.json: %v", err)
+	}
+	return all
+}
+
+// TestBuilt fails when a source was edited and not built, or a file is in the folder and not in manifest.json.
+func TestBuilt(t *testing.T) {
+	t.Parallel()
+	all := readBuilt(t)
+	folders, err := filepath.Glob("*/*.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(folders) != len(all) {
+		t.Errorf("there are %d modules and %d entries in manifest.json; run ./build", len(folders), len(all))
+	}
+	total := 0
+	for name, b := range all {
+		if b.Compiler == "" || b.Flags == "" || len(b.Sources) == 0 || len(b.Output) != 1 {
+			t.Errorf("%s: manifest.json is incomplete", name)
+		}
+		for _, files := range []map[string]string{b.Sources, b.Output} {
+			for file, want := range files {
+				p, err := os.ReadFile(file)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				if sum := sha256.Sum256(p); hex.EncodeToString(sum[:]) != want {
+					t.Errorf("%s: the content is not what manifest.json says; run plugins/examples/build %s", file, name)
+				}
+			}
+		}
+		for file := range b.Output {
+			if fi, err := os.Stat(file); err == nil {
+				total += int(fi.Size())
+			}
+		}
+	}
+	if total > 5<<20 {
+		t.Errorf("the modules have %d bytes together; more than 5 MiB do not belong into a repository", total)
+	}
+}
+
+// TestManifests checks what the loader would, without compiling.
+func TestManifests(t *testing.T) {
+	t.Parallel()
+	for name := range readBuilt(t) {
+		p, err := os.ReadFile(filepath.Join(name, name+".json"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		m, err := plugins.DecodeManifest(p)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if m.Name != name {
+			t.Errorf("%s: the manifest's name is %s", name, m.Name)
+		}
+		for _, tool := range m.Tools {
+			if len(tool.Examples) == 0 {
+				t.Errorf("%s: tool %s has no examples", name, tool.Name)
+			}
+		}
+	}
+}
