@@ -129,15 +129,15 @@ type work struct {
 
 // An answer is how a guest ended by itself.
 type answer struct {
-	status status
+	status verdict
 	output []byte // of a success: the result, as the tool's output kind says
 	reason string // of a failure
 }
 
-type status int
+type verdict int
 
 const (
-	succeeded status = iota
+	succeeded verdict = iota
 	badArguments
 	failed
 )

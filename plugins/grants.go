@@ -142,6 +142,20 @@ type Permission struct {
 	Missing string // the line of the grants that would give all of it; "" if it has all
 }
 
+// String says all of it in one line, for the log.
+func (p Permission) String() string {
+	text := fmt.Sprintf("%s: asks for %s (%s); has ", p.Kind, p.Asked, p.Reason)
+	if p.Granted == "" {
+		text += "nothing"
+	}
+	text += p.Granted
+	if p.Missing != "" {
+		text += "; to grant it, set " + p.Missing
+	}
+	return text
+}
+
+// String shows it with a line for each permission.
 func (e Effective) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plugin %s %s, sha256 %s\n", e.Plugin, e.Version, e.Hash)
@@ -149,15 +163,7 @@ func (e Effective) String() string {
 		fmt.Fprintf(&b, "  %s\n", e.Note)
 	}
 	for _, p := range e.Permissions {
-		granted := p.Granted
-		if granted == "" {
-			granted = "nothing"
-		}
-		fmt.Fprintf(&b, "  %s: asks for %s (%s); has %s", p.Kind, p.Asked, p.Reason, granted)
-		if p.Missing != "" {
-			fmt.Fprintf(&b, "; to grant it, add %s", p.Missing)
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "  %s\n", p)
 	}
 	return b.String()
 }

@@ -38,9 +38,10 @@ type Plugin struct {
 	compiled time.Duration
 	counts   counters
 
-	life    sync.Mutex   // held by SetGrant and Close
-	mu      sync.RWMutex // guards current; held for reading while a call takes it
-	current *grantee     // nil after Close
+	leaving sync.WaitGroup // grantees with calls that have not ended
+	life    sync.Mutex     // held by SetGrant and Close
+	mu      sync.RWMutex   // guards current; held for reading while a call takes it
+	current *grantee       // nil after Close
 }
 
 // A tool is an entry of the manifest with its schemas compiled.
@@ -242,12 +243,18 @@ func (p *Plugin) SetGrant(ctx context.Context, g *Grant) error {
 	last := p.current
 	p.current = next
 	p.mu.Unlock()
-	if last == nil {
-		return nil
+	if last != nil {
+		p.leaving.Go(func() { last.leave(p.options.Logger) })
 	}
-	// The calls under way end by their time limits.
-	last.calls.Wait()
-	return last.close()
+	return nil
+}
+
+// leave closes it when its last call has ended, which they do by their time limits.
+func (s *grantee) leave(log *slog.Logger) {
+	s.calls.Wait()
+	if err := s.close(); err != nil && log != nil {
+		log.Warn("plugin cannot be closed", "tool", s.plugin.manifest.Name, "err", err)
+	}
 }
 
 func (p *Plugin) grant(ctx context.Context, g *Grant) (*grantee, error) {
@@ -371,6 +378,7 @@ func (p *Plugin) Close() error {
 		last.calls.Wait()
 		err = last.close()
 	}
+	p.leaving.Wait()
 	if p.module != nil {
 		err = errors.Join(err, p.module.Close())
 		p.module = nil
