@@ -83,6 +83,7 @@ func TestFailuresExitWithOne(t *testing.T) {
 		{"negative id", "[-1]", []string{"tokens", "decode"}, "element 0 is -1"},
 		{"id that is no integer", "[1.5]", []string{"tokens", "decode"}, "integers"},
 		{"model that is not there", "", []string{"tokens", "encode", "--model", "/nowhere"}, "/nowhere"},
+		{"package that is not there", "", []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--python-package", "/nowhere/p.zip"}, "/nowhere/p.zip"},
 		{"case that is not JSON", "{", []string{"harmony", "render"}, "case 1"},
 		{"case that cannot be rendered", "{}", []string{"harmony", "render"}, "1 cases"},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -143,6 +144,11 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolhost.Set, error) {
 	var tools []toolhost.Tool
 	if o.python.enabled {
+		for _, path := range o.python.packages { // a mistake in the command should end it, which starting beside the rest cannot
+			if _, err := os.Stat(path); err != nil {
+				return nil, fmt.Errorf("python packages: %w", err)
+			}
+		}
 		p := startPython(ctx, o.python, o.log)
 		s.closers = append(s.closers, p.close)
 		tool, err := p.tool(o.python)
