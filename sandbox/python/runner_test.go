@@ -196,10 +196,15 @@ func TestInterruptLeavesTheLoop(t *testing.T) {
 func TestGeneratorsOfTheImageAreSeeded(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, python.PoolOptions{Slots: 2})
-	seen := map[string]bool{}
+	seen, ofPackages := map[string]bool{}, map[string]bool{}
 	for range 8 {
 		s := acquire(t, p, python.Limits{})
-		r := exec(t, s, "import random\nrandom.random()")
+		r := exec(t, s, "import _chorale.cells as c, sympy.core.random as s\n[g.random() for g in [*c.runner.generators, s.rng]]")
+		if r.Status != python.OK || ofPackages[r.Value] {
+			t.Fatalf("%v %q: an earlier session had the same numbers of packages", r.Status, r.Value)
+		}
+		ofPackages[r.Value] = true
+		r = exec(t, s, "import random\nrandom.random()")
 		if r.Status != python.OK || seen[r.Value] {
 			t.Fatalf("%v %q: an earlier session had the same number", r.Status, r.Value)
 		}

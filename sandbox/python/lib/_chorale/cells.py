@@ -114,6 +114,8 @@ class Runner:
         self.images = []  # of the running cell
         self.after = []  # hooks
         self.loop = None
+        self.generators = []  # of packages, made before the image was taken
+        self.unused_seed = None  # that the generators have not had yet
         self.files = set()  # file names of cells
         self.builtins = {}
         self.make_streams()
@@ -151,10 +153,16 @@ class Runner:
         if sys.getrecursionlimit() < 500:
             sys.setrecursionlimit(1000)
 
-    def seed(self, seed):
-        """Gives this session random numbers of its own: all sessions come from the same image. Generators that packages keep
-        for themselves go on from there; seeding one takes as long as a small cell."""
-        reseed(int(seed, 16))
+    def seed(self, seed, code):
+        """Gives this session random numbers of its own: all sessions come from the same image. Seeding a generator takes as long
+        as a small cell, so those that packages keep for themselves wait for a cell that can get at a package."""
+        if seed:  # the first cell of a session, also of one that goes on from a snapshot
+            self.unused_seed = int(seed, 16)
+            reseed(self.unused_seed)
+        if self.unused_seed is not None and "import" in code:
+            for i, generator in enumerate(self.generators, 1):
+                generator.seed(self.unused_seed + (i << 256))
+            self.unused_seed = None
 
     def exec_cell(self, request):
         """Runs the cell of a request and returns its result, as dicts that stand for JSON."""
@@ -162,8 +170,7 @@ class Runner:
         stateful = request.get("stateful", True)
         first = self.cells == 0
         self.cells += 1
-        if request.get("seed"):  # the first cell of a session, also of one that goes on from a snapshot
-            self.seed(request["seed"])
+        self.seed(request.get("seed"), code)
         if first and not self.warming:
             try:
                 os.chdir(HOME)
@@ -409,6 +416,9 @@ def boot(text):
         importlib.import_module(name)
     runner.builtins = dict(builtins.__dict__)
     runner.warm(request.get("warm", WARM))
+    gc.collect()
+    runner.generators = [o for o in gc.get_objects()
+                         if isinstance(o, random.Random) and not isinstance(o, random.SystemRandom) and o is not random._inst]
     gc.collect()
     gc.freeze()
 
