@@ -35,6 +35,10 @@ var layering = map[string][]edge{
 		{"sandbox", "runs the modules"},
 		{"toolhost/egress", "the requests that plugins may make"},
 	},
+	"plugins/host": {
+		{"sandbox", "the files are of its kind"},
+		{"toolhost/egress", "makes the requests"},
+	},
 	"inference/engine": {{"inference/sample", "a step returns sampled tokens"}},
 	"inference/gptoss": {{"inference/checkpoint", "weights are views into the files"}},
 

@@ -17,8 +17,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
+// A RequestError says what is wrong with a request that was not even looked at by a policy.
+type RequestError struct{ Err error }
+
+func (e *RequestError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *RequestError) Unwrap() error { return e.Err }
+
 // RoundTrip implements http.RoundTripper. It follows redirects: the request of the response is the last one. Errors are a
-// *DeniedError, a *LimitError, the context's, or those of the network. The header's hop-by-hop fields, Accept-Encoding
+// *RequestError, a *DeniedError, a *LimitError, the context's, or those of the network. The header's hop-by-hop fields, Accept-Encoding
 // and Host are not the caller's to set and are left out: bodies arrive decompressed. The body of the response must be
 // closed.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -59,6 +67,10 @@ func (x *exchange) begin(req *http.Request) (*http.Response, error) {
 		err = x.checkHeader(req)
 	}
 	if err != nil {
+		var limit *LimitError
+		if !errors.As(err, &limit) {
+			err = &RequestError{err}
+		}
 		x.c.record(Record{Method: x.method, Err: err})
 		return nil, err
 	}
