@@ -57,6 +57,10 @@ var layering = map[string][]edge{
 	},
 	"server/store":   {{"server/api", "what it stores"}},
 	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/wasm": {
+		{"toolhost", "a plugin is one of its tools"},
+		{"plugins", "the registry that has it"},
+	},
 	"toolhost/python": {
 		{"toolhost", "the tool is one of its"},
 		{"sandbox/python", "the interpreters"},
