@@ -83,6 +83,7 @@ type Limits struct {
 	LogLines  int
 	Progress  int // messages; further ones are dropped
 	OpenValue int // bytes of a value that is written; then ENOSPC
+	Held      int // bytes of requests, unread answers and values of all open files; then ENOSPC, or an answer "limit"
 }
 
 // The defaults of Limits. A line of the log and a message have at most MaxLine and MaxMessage bytes; longer lines become
@@ -93,6 +94,7 @@ const (
 	DefaultLogLines  = 1000
 	DefaultProgress  = 1000
 	DefaultOpenValue = 1 << 20
+	DefaultHeld      = 48 << 20
 	MaxLine          = 8 << 10
 	MaxMessage       = 1 << 10
 )
@@ -109,6 +111,7 @@ type FS struct {
 	mu                           sync.Mutex // guards the counters
 	logBytes, logLines, messages int
 	logFull                      bool
+	held                         int
 }
 
 // New returns the services of one call.
@@ -120,6 +123,7 @@ func New(o Options) *FS {
 	}{
 		{&f.limits.Request, DefaultRequest}, {&f.limits.LogBytes, DefaultLogBytes}, {&f.limits.LogLines, DefaultLogLines},
 		{&f.limits.Progress, DefaultProgress}, {&f.limits.OpenValue, DefaultOpenValue},
+		{&f.limits.Held, DefaultHeld},
 	} {
 		if *v.n <= 0 {
 			*v.n = v.def
@@ -146,6 +150,17 @@ func New(o Options) *FS {
 		f.http, f.kv = o.Replay.play, &replayingStore{o.Replay}
 	}
 	return f
+}
+
+// hold counts bytes that an open file keeps on the host's side, unless there are too many. A negative number lets go.
+func (f *FS) hold(n int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n > 0 && f.held+n > f.limits.Held {
+		return false
+	}
+	f.held += n
+	return true
 }
 
 // The fixed names of the tree.

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -221,6 +222,49 @@ func TestRequestLimit(t *testing.T) {
 	}
 	if a := ask(t, f, `{"url":"`+origin+`"}`); a.Status != 200 {
 		t.Errorf("afterwards: %+v", a.Error)
+	}
+}
+
+// However many files a guest opens, the host keeps no more than the limit for it.
+func TestWhatOpenFilesHold(t *testing.T) {
+	t.Parallel()
+	origin, c := serve(t, egress.Options{}, func(w http.ResponseWriter, r *http.Request) { w.Write(bytes.Repeat([]byte("x"), 600)) })
+	kv := host.NewMemStore(host.StoreLimits{})
+	kv.Set("large", make([]byte, 900))
+	fs := host.New(host.Options{Client: c, KV: kv, Limits: host.Limits{Held: 1000}})
+	request := []byte(`{"url":"` + origin + `"}`)
+	for range 3 { // what is closed, and what was read over, is free again
+		a, b, d := open(t, fs, "http", rw), open(t, fs, "http", rw), open(t, fs, "kv/small", create)
+		if x := ask(t, a, string(request)); x.Status != 200 {
+			t.Errorf("the first: %+v", x.Error)
+		}
+		if x := ask(t, b, string(request)); x.Error == nil || x.Error.Code != "limit" {
+			t.Errorf("an answer beside another: %+v", x)
+		}
+		if _, err := b.WriteAt(make([]byte, 600), 0); !errors.Is(err, sandbox.ENOSPC) {
+			t.Errorf("a request beside the answer: %v", err)
+		}
+		if _, err := d.WriteAt(make([]byte, 600), 0); !errors.Is(err, sandbox.ENOSPC) {
+			t.Errorf("a value beside the answer: %v", err)
+		}
+		if _, err := fs.Open("kv/large", sandbox.Read); !errors.Is(err, sandbox.ENOSPC) {
+			t.Errorf("a value that is read beside the answer: %v", err)
+		}
+		if x := ask(t, a, string(request)); x.Status != 200 {
+			t.Errorf("again: %+v", x.Error)
+		}
+		for _, f := range []sandbox.File{a, b, d} {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		f := open(t, fs, "kv/large", rw)
+		if _, err := open(t, fs, "http", rw).WriteAt(make([]byte, 101), 0); !errors.Is(err, sandbox.ENOSPC) {
+			t.Errorf("a request beside the value: %v", err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

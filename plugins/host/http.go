@@ -190,6 +190,7 @@ type flight struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when text is there
 	text   []byte        // what was not read
+	held   int
 }
 
 func newHTTPFile(f *FS, info sandbox.Info) *httpFile { return &httpFile{fs: f, info: info} }
@@ -206,15 +207,24 @@ func (f *httpFile) send() *flight {
 	f.request = nil
 	go func() {
 		defer close(x.done)
-		r, err := parseRequest(text)
-		if err != nil {
-			x.text = encode(failed(codeBadRequest, "%v", err))
+		a := f.fs.answer(ctx, text)
+		f.fs.hold(-len(text))
+		if x.text = encode(a); !f.fs.hold(len(x.text)) {
+			x.text = encode(failed(codeLimit, "the answer is too large beside what other open files hold: %d bytes, at most %d", len(x.text), f.fs.limits.Held))
 			return
 		}
-		r.ctx = ctx
-		x.text = encode(f.fs.http(r))
+		x.held = len(x.text)
 	}()
 	return x
+}
+
+func (f *FS) answer(ctx context.Context, text []byte) *answer {
+	r, err := parseRequest(text)
+	if err != nil {
+		return failed(codeBadRequest, "%v", err)
+	}
+	r.ctx = ctx
+	return f.http(r)
 }
 
 func encode(a *answer) []byte {
@@ -232,8 +242,15 @@ func (f *httpFile) end() {
 	if f.flight != nil {
 		f.flight.cancel()
 		<-f.flight.done
+		f.fs.hold(-f.flight.held)
 	}
 	f.flight = nil
+}
+
+// forget drops a request that was not sent. The caller holds mu.
+func (f *httpFile) forget() {
+	f.fs.hold(-len(f.request))
+	f.request = nil
 }
 
 // WriteAt implements sandbox.File. It appends to the request, or begins the next one.
@@ -244,8 +261,12 @@ func (f *httpFile) WriteAt(p []byte, _ int64) (int, error) {
 		f.end()
 	}
 	if len(f.request)+len(p) > f.fs.limits.Request {
-		f.request = nil
+		f.forget()
 		return 0, sandbox.EFBIG
+	}
+	if !f.fs.hold(len(p)) {
+		f.forget()
+		return 0, sandbox.ENOSPC
 	}
 	f.request = append(f.request, p...)
 	return len(p), nil
@@ -287,6 +308,7 @@ func (f *httpFile) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.end()
+	f.forget()
 	return nil
 }
 

@@ -18,6 +18,7 @@ type valueFile struct {
 	mu    sync.Mutex // guards everything below
 	data  []byte
 	dirty bool
+	held  int
 }
 
 func (f *FS) openValue(key string, how sandbox.Flag) (sandbox.File, error) {
@@ -38,7 +39,21 @@ func (f *FS) openValue(key string, how sandbox.Flag) (sandbox.File, error) {
 			return nil, errno(err)
 		}
 	}
+	if !v.hold(len(v.data)) {
+		return nil, sandbox.ENOSPC
+	}
 	return v, nil
+}
+
+// hold counts what the file holds. It never shrinks before the end, since the memory does not either.
+func (v *valueFile) hold(n int) bool {
+	if n > v.held {
+		if !v.fs.hold(n - v.held) {
+			return false
+		}
+		v.held = n
+	}
+	return true
 }
 
 // ReadAt implements sandbox.File.
@@ -83,6 +98,9 @@ func (v *valueFile) grow(size int64) error {
 	if err := v.fs.kv.Fits(v.key, size); err != nil {
 		return errno(err)
 	}
+	if !v.hold(int(size)) {
+		return sandbox.ENOSPC
+	}
 	v.data = append(v.data, make([]byte, size-int64(len(v.data)))...)
 	return nil
 }
@@ -110,7 +128,14 @@ func (v *valueFile) Sync() error {
 }
 
 // Close implements sandbox.File.
-func (v *valueFile) Close() error { return v.Sync() }
+func (v *valueFile) Close() error {
+	err := v.Sync()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fs.hold(-v.held)
+	v.data, v.held = nil, 0
+	return err
+}
 
 // Stat implements sandbox.File.
 func (v *valueFile) Stat() (sandbox.Info, error) {
