@@ -5,8 +5,8 @@
 // their own policy. A Policy is immutable; a Client and its sessions are safe for concurrent use.
 //
 // A request is checked before anything is sent, and again at every redirect: its URL is brought into one form, which is
-// compared with the rules and is also what is sent. The name is resolved once for a connection, as a full name without
-// search domains; every address of the answer must be within reach of the rule, and the connection goes to one of these
+// compared with the rules and is also what is sent. The name is resolved once for a connection, without search domains if
+// it has a dot (single labels are names of the local network or of the hosts file); every address of the answer must be within reach of the rule, and the connection goes to one of these
 // addresses, so that a second answer has nobody to fool. Connections are kept apart by the networks that their rules
 // reach, and never shared between Clients. Proxies of the environment are not used.
 //
@@ -43,7 +43,7 @@ type Options struct {
 	SameOrigin bool
 	RootCAs    *x509.CertPool // nil: the system's
 
-	// Lookup resolves a full name, which ends in a dot; nil asks the system.
+	// Lookup resolves a name, a full one with a dot at the end; nil asks the system.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Dial connects to an address that was checked; nil uses the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -272,7 +272,11 @@ func (c *core) dial(ctx context.Context, network string, t target, reaches []rea
 }
 
 func (c *core) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	list, err := c.lookup(ctx, host+".")
+	name := host
+	if strings.Contains(host, ".") {
+		name += "."
+	}
+	list, err := c.lookup(ctx, name)
 	var dns *net.DNSError
 	switch {
 	case ctx.Err() != nil:

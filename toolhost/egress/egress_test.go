@@ -57,7 +57,7 @@ func (w *world) lookup(_ context.Context, name string) ([]netip.Addr, error) {
 	defer w.mu.Unlock()
 	name, full := strings.CutSuffix(name, ".")
 	answers := w.names[name]
-	if !full || len(answers) == 0 {
+	if full != strings.Contains(name, ".") || len(answers) == 0 {
 		return nil, &net.DNSError{Err: "no such host", Name: name, Server: "10.9.9.9:53", IsNotFound: true}
 	}
 	i := min(w.asked[name], len(answers)-1)
@@ -182,14 +182,16 @@ func TestAddressesOfNames(t *testing.T) {
 	w.names["zone.example"] = [][]string{{"fe80::1%lo"}}
 	w.names["corp.example"] = [][]string{{"10.1.0.7", "10.1.0.8"}}
 	w.names["moved.example"] = [][]string{{"10.2.0.7"}}
+	w.names["intranet"] = [][]string{{"10.1.0.7"}}
 	w.names["empty.example"] = [][]string{{}}
-	c := w.client(t, egress.Options{Policy: policy(t, "http://*.example", "http://corp.example at 10.1.0.0/16", "http://moved.local at 10.1.0.0/16")})
+	c := w.client(t, egress.Options{Policy: policy(t, "http://*.example", "http://corp.example at 10.1.0.0/16", "http://moved.example:81 at 10.1.0.0/16", "http://intranet at 10.1.0.0/16")})
 	for _, c2 := range []struct{ url, want, rule string }{
 		{"http://private.example/", "private.example has the address 10.1.2.3 is a private address", "GET http://private.example at 10.1.2.3"},
 		{"http://mixed.example/", "169.254.169.254 is a cloud metadata address", "GET http://mixed.example at 169.254.169.254"},
 		{"http://mappedprivate.example/", "192.168.0.1 is a private address", "GET http://mappedprivate.example at 192.168.0.1"},
 		{"http://nat64.example/", "a NAT64 address", "GET http://nat64.example at 64:ff9b::5db8:d822"},
-		{"http://zone.example/", "fe80::1%lo is a link-local address", "GET http://zone.example at fe80::1%lo"},
+		{"http://moved.example:81/", "10.2.0.7 is not in 10.1.0.0/16, where the rule says that the host must be", "GET http://moved.example:81 at 10.2.0.7"},
+		{"http://zone.example/", "fe80::1%lo is a link-local address", ""},
 	} {
 		_, _, err := get(c, c2.url)
 		var denied *egress.DeniedError
@@ -197,7 +199,7 @@ func TestAddressesOfNames(t *testing.T) {
 			t.Errorf("%s: %v", c2.url, err)
 		}
 	}
-	for _, url := range []string{"http://mapped.example/", "http://corp.example/", "http://rebind.example/"} {
+	for _, url := range []string{"http://mapped.example/", "http://corp.example/", "http://intranet/", "http://rebind.example/"} {
 		if _, _, err := get(c, url); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}

@@ -140,6 +140,9 @@ func (p *Policy) refused(method string, t target, url string, a netip.Addr, why 
 		d.Reason = t.host + " has the address " + d.Reason
 		d.Rule += " at " + a.String()
 	}
+	if a.Zone() != "" {
+		d.Rule = "" // rules have no zones
+	}
 	return d
 }
 
