@@ -6,7 +6,7 @@ BIN      := bin/chorale
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run chat test race fuzz bench clients e2e check cross generate doctor clean
+.PHONY: help build run chat test race fuzz bench clients e2e check cross generate python-wasm clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,8 +29,8 @@ race: ## every test under the race detector (needs a C compiler)
 fuzz: ## every fuzz target for FUZZTIME each
 	./.ci/fuzz $(FUZZTIME)
 
-bench: ## benchmarks of the engine, the codec and the kernels
-	$(GO) test -run '^$$' -bench . ./inference/... ./kernels/...
+bench: ## benchmarks of the engine, the codec, the kernels and the sandbox
+	$(GO) test -run '^$$' -bench . ./inference/... ./kernels/... ./sandbox/... ./toolhost/...
 
 clients: ## install the official OpenAI SDKs for the client tests (needs python3, node)
 	./server/clients/install.sh
@@ -51,8 +51,8 @@ cross: ## build for Linux, macOS and Windows on amd64 and arm64
 generate: ## make the generated files again (they are committed)
 	$(GO) generate ./...
 
-doctor: build ## what this machine has and what the server would use
-	$(BIN) doctor
+python-wasm: ## build the embedded Python again (15 minutes; build.sh says what it needs)
+	./sandbox/python/build/build.sh
 
 clean: ## remove what was built
 	rm -rf bin .cache
