@@ -252,7 +252,7 @@ func (p *pythonRun) exec(ctx context.Context, code string) (python.Result, error
 		close(done)
 	}()
 	out := bufio.NewWriter(p.std.out)
-	r, err := p.session.Exec(ctx, python.Cell{Code: code, Stdin: p.lines, Stream: func(text []byte) {
+	r, err := p.session.Exec(ctx, python.Cell{Code: code, Stdin: oneLine{p.lines}, Stream: func(text []byte) {
 		_, _ = out.Write(text) // a reader that has gone ends the program by SIGPIPE
 		_ = out.Flush()
 	}})
@@ -261,6 +261,18 @@ func (p *pythonRun) exec(ctx context.Context, code string) (python.Result, error
 	}
 	p.shown = append(p.shown, r.Images...)
 	return r, err
+}
+
+// oneLine reads a line at a time, so that what a cell asks for does not take the cells after it.
+type oneLine struct{ r *bufio.Reader }
+
+func (l oneLine) Read(b []byte) (n int, err error) {
+	for n < len(b) && err == nil && (n == 0 || b[n-1] != '\n') {
+		if b[n], err = l.r.ReadByte(); err == nil {
+			n++
+		}
+	}
+	return n, err
 }
 
 // ending says what a user should know of how a cell ended and the output does not tell.

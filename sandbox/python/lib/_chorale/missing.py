@@ -48,7 +48,19 @@ def refuse_rest():
 
     subprocess.Popen.__init__ = refusal("__init__", no_processes)
     subprocess.Popen.__del__ = lambda self, *args, **kwargs: None
-    builtins.input = refusal("input", lambda: EOFError(NO_INPUT))
+    builtins.input = asking(builtins.input)
+
+
+def asking(original):
+    """Returns input() that says why nobody answers. A session has input only where a person is at a prompt of ours."""
+
+    def input(prompt="", /):
+        try:
+            return original(prompt)
+        except EOFError:
+            raise EOFError(NO_INPUT) from None
+
+    return input
 
 
 def packages():
