@@ -15,8 +15,9 @@
 //
 // Secrets are put into the header after all checks. The request that a response shows does not have them, records and
 // errors name their handles only, and a server that sends a secret back has it masked with asterisks in the header and
-// the body, in plain form and as JSON, URLs and base64 write it. That is for servers which show requests to people who
-// debug, not against a server that wants to tell: an audience is trusted with its secret.
+// the body, in plain form and as JSON, HTML, URLs and base64 write it. Requests with a secret have no Range, so that nobody
+// can fetch an echo in pieces. That is for servers which show requests to people who debug, not against a server that
+// wants to tell: an audience is trusted with its secret.
 package egress
 
 import (

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -694,6 +695,7 @@ func TestSecrets(t *testing.T) {
 	} {
 		req, _ := http.NewRequest("GET", url, nil)
 		req.Header.Set("X-Key", "own")
+		req.Header.Set("Range", "bytes=0-9")
 		resp, err := c.HTTP().Do(req)
 		surface += fmt.Sprint(err)
 		if err != nil {
@@ -704,6 +706,8 @@ func TestSecrets(t *testing.T) {
 		surface += fmt.Sprint(string(body), err, resp.Header, resp.Trailer, resp.Request.Header, resp.Request.URL, resp.Status)
 		if got := strings.Contains(string(body), "Key "+strings.Repeat("*", len(canary))); got != strings.HasPrefix(url, "https://example.com/") {
 			t.Errorf("%s: secret sent: %v; %q", url, got, body)
+		} else if ranged := strings.Contains(string(body), "bytes=0-9"); ranged == got && (got || !strings.Contains(url, "?")) {
+			t.Errorf("%s: secret sent: %v, and the range as well: %q", url, got, body)
 		}
 	}
 	_, records := w.seen()
@@ -753,6 +757,24 @@ func TestSecretsAreChecked(t *testing.T) {
 		if _, err := egress.New(egress.Options{Secrets: []egress.Secret{s}}); err != nil {
 			t.Errorf("%s: %v", audience, err)
 		}
+	}
+}
+
+// A server may write what it was sent in the ways that its formats have.
+func TestMaskingOfForms(t *testing.T) {
+	t.Parallel()
+	secret := `a/b<c>&"d"\e ü~+%`
+	forms := []string{
+		secret, `a\/b<c>&\"d\"\\e ü~+%`, `a/b<c>&\"d\"\\e ü~+%`, `a/b\u003cc\u003e\u0026\"d\"\\e ü~+%`, "a/b&lt;c&gt;&amp;&#34;d&#34;\\e ü~+%",
+		"a%2Fb%3Cc%3E%26%22d%22%5Ce+%C3%BC~%2B%25", "a%2Fb%3Cc%3E&%22d%22%5Ce%20%C3%BC~+%25",
+		base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)),
+	}
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, strings.Join(forms, "|")) })
+	c := w.client(t, egress.Options{Policy: policy(t, "https://example.com"),
+		Secrets: []egress.Secret{{Name: "n", Value: secret, Header: "X", Audience: policy(t, "https://example.com").Rules()[0]}}})
+	_, body, err := get(c, "https://example.com/")
+	if strings.Trim(body, "*|") != "" || len(body) != len(strings.Join(forms, "|")) || err != nil {
+		t.Errorf("%q, %v", body, err)
 	}
 }
 
@@ -819,6 +841,22 @@ func TestTunnels(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, hello)
 	w.names["private.example"] = [][]string{{"10.1.2.3"}}
+	sink, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			conn, err := sink.Accept()
+			if err != nil {
+				return
+			}
+			readers.Go(func() { io.Copy(io.Discard, conn); conn.Close() })
+		}
+	})
+	t.Cleanup(func() { sink.Close(); readers.Wait() })
+	w.servers[""], w.servers["443"] = sink.Addr(), sink.Addr()
 	c := w.client(t, egress.Options{Policy: policy(t, "https://*.example", "http://a.example", "GET https://b.test", "https://c.test/x", "https://10.0.0.1"),
 		Limits: egress.Limits{Concurrent: 1, Bytes: 1000}})
 	for address, want := range map[string]string{

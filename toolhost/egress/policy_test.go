@@ -2,6 +2,8 @@ package egress_test
 
 import (
 	"errors"
+	"net/url"
+	pathpkg "path"
 	"slices"
 	"strings"
 	"testing"
@@ -489,6 +491,10 @@ func FuzzRule(f *testing.F) {
 	for _, s := range []string{"GET,HEAD https://*.example.com:*/v1/*/x/** at 10.0.0.0/8,::1", "http://[::1]:8080", "https://*", "http://a at 1.2.3.4"} {
 		f.Add(s, "/v1/a")
 	}
+	for _, p := range []string{"/v1/../a", "/v1/%2e%2e/a", "/v1/%252e%252e/a", "/v1/..%2fa", "/v1/..%5ca", "/v1/..;/a", "/v1//../a"} {
+		f.Add("http://a", p)
+	}
+	folder := policy(f, "http://a/v1/**")
 	f.Fuzz(func(t *testing.T, line, path string) {
 		r, err := egress.ParseRule(line)
 		if err != nil {
@@ -502,5 +508,21 @@ func FuzzRule(f *testing.F) {
 			t.Fatalf("%q does not cover itself", r)
 		}
 		_ = egress.NewPolicy("", r).Check("GET", "http://a"+path)
+		// However often a server decodes and cleans a path, what was below a folder stays there.
+		if folder.Check("GET", "http://a"+path) != nil {
+			return
+		}
+		u, err := egress.ParseURL("http://a" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seen, n := u.EscapedPath(), 3; n > 0; n-- {
+			if seen = strings.ReplaceAll(seen, "\\", "/"); !strings.HasPrefix(pathpkg.Clean(seen)+"/", "/v1/") {
+				t.Fatalf("%q is %q", path, seen)
+			}
+			if seen, err = url.PathUnescape(seen); err != nil {
+				break
+			}
+		}
 	})
 }

@@ -226,6 +226,9 @@ func (x *exchange) try(u *url.URL, t target, h *hop) (*http.Response, error) {
 			}
 		}
 	}
+	if len(h.rec.Secrets) > 0 {
+		out.Header.Del("Range")
+	}
 	resp, err := pool.RoundTrip(out)
 	if err != nil {
 		return nil, err

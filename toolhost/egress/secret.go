@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
@@ -72,7 +73,7 @@ func (s Secret) header() string {
 	return strings.Replace(s.Template, "{}", s.Value, 1)
 }
 
-// masker replaces secrets in what a server sends back, in their plain form and as JSON strings, URLs and base64 have
+// masker replaces secrets in what a server sends back, in their plain form and as JSON, HTML, URLs and base64 have
 // them. What replaces them is as long as they are, so that lengths stay true.
 type masker struct {
 	patterns [][]byte
@@ -85,11 +86,7 @@ func newMasker(secrets []Secret) *masker {
 	}
 	m := &masker{}
 	for _, s := range secrets {
-		quoted, _ := json.Marshal(s.Value) // a string always can
-		for _, form := range []string{
-			s.Value, string(quoted[1 : len(quoted)-1]), url.QueryEscape(s.Value), url.PathEscape(s.Value),
-			base64.StdEncoding.EncodeToString([]byte(s.Value)), base64.RawURLEncoding.EncodeToString([]byte(s.Value)),
-		} {
+		for _, form := range forms(s.Value) {
 			if p := []byte(form); !slices.ContainsFunc(m.patterns, func(q []byte) bool { return bytes.Equal(p, q) }) {
 				m.patterns = append(m.patterns, p)
 			}
@@ -99,6 +96,17 @@ func newMasker(secrets []Secret) *masker {
 	slices.SortFunc(m.patterns, func(a, b []byte) int { return len(b) - len(a) })
 	m.longest = len(m.patterns[0])
 	return m
+}
+
+// forms are the ways in which servers write a text that they were sent.
+func forms(s string) []string {
+	quoted, _ := json.Marshal(s) // a string always can
+	escaped := string(quoted[1 : len(quoted)-1])
+	plain := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(escaped) // most languages leave these
+	return []string{
+		s, escaped, plain, strings.ReplaceAll(plain, "/", `\/`), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s),
+		base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)),
+	}
 }
 
 // mask replaces in place and returns how many bytes at the end could be the beginning of a secret.
