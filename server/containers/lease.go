@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"chorale/server/api"
 	"chorale/server/store"
@@ -31,27 +32,78 @@ type Lease struct {
 	ended bool
 }
 
-// Acquire waits until no other response uses the container, and takes it. At most Options.MaxWaiting wait. The error is an
-// *api.Error, or the context's when it ends first.
-func (s *Service) Acquire(ctx context.Context, id string) (*Lease, error) {
-	// Before waiting, so that ids that do not exist queue nobody up.
+// A Turn is a place in the queue of those who want to use a container, for one goroutine at a time. It ends with Leave, or by
+// becoming a Lease.
+type Turn struct {
+	s     *Service
+	id    string
+	ready chan struct{} // closed when it is there; nil: at once
+	ended bool
+}
+
+// Queue takes the next place in the container's queue, in which at most Options.MaxWaiting wait. It does not wait itself. The
+// error is an *api.Error, or the context's when it ends first.
+func (s *Service) Queue(ctx context.Context, id string) (*Turn, error) {
+	// First, so that ids that do not exist queue nobody up.
 	if c, err := s.o.Store.UseContainer(ctx, id, s.limits); err != nil || c.Expired {
 		if err == nil {
 			err = &store.ExpiredError{ID: id}
 		}
 		return nil, s.publicError(err, id)
 	}
-	if err := s.take(ctx, id); err != nil {
+	ready, err := s.enqueue(id)
+	if err != nil {
 		return nil, err
 	}
-	c, st, err := s.o.Store.ContainerState(ctx, id, s.limits)
-	if err != nil {
-		s.leave(id)
-		return nil, s.publicError(err, id)
+	return &Turn{s: s, id: id, ready: ready}, nil
+}
+
+// Wait waits until no other response uses the container, and takes it; the Turn has ended then, also if there is an error,
+// which is an *api.Error, or the context's when it ends first.
+func (t *Turn) Wait(ctx context.Context) (*Lease, error) {
+	if t.ended {
+		return nil, fmt.Errorf("wait for container %s: the turn has ended", t.id)
 	}
-	l := &Lease{s: s, id: id, limit: c.MemoryLimit, state: st}
-	l.base = digests(st)
-	return l, nil
+	if t.ready != nil {
+		select {
+		case <-t.ready:
+		case <-ctx.Done():
+			t.Leave()
+			return nil, ctx.Err()
+		}
+	}
+	c, st, err := t.s.o.Store.ContainerState(ctx, t.id, t.s.limits)
+	if err != nil {
+		t.Leave()
+		return nil, t.s.publicError(err, t.id)
+	}
+	t.ended = true
+	return &Lease{s: t.s, id: t.id, limit: c.MemoryLimit, state: st, base: digests(st)}, nil
+}
+
+// Leave gives the place up. It is idempotent, and does nothing to a Lease.
+func (t *Turn) Leave() {
+	if t.ended {
+		return
+	}
+	t.ended = true
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	l := t.s.lanes[t.id]
+	if i := slices.Index(l.queue, t.ready); t.ready != nil && i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+		return
+	}
+	t.s.next(t.id) // it was there already
+}
+
+// Acquire is Queue and Wait.
+func (s *Service) Acquire(ctx context.Context, id string) (*Lease, error) {
+	turn, err := s.Queue(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return turn.Wait(ctx)
 }
 
 // New makes a container for one response, which begins with a copy of the state, nil for nothing, and takes it. It expires
@@ -71,7 +123,7 @@ func (s *Service) New(ctx context.Context, spec api.ContainerSpec, st *store.Sta
 	if err != nil {
 		return nil, err
 	}
-	if err := s.take(ctx, c.ID); err != nil {
+	if _, err := s.enqueue(c.ID); err != nil { // nobody else knows the id
 		return nil, err
 	}
 	if _, err := s.o.Store.CreateContainer(ctx, c, change.Put, s.limits); err != nil {
@@ -93,39 +145,24 @@ func (s *Service) Copy(ctx context.Context, id string) (*store.State, error) {
 	return st, nil
 }
 
-// take waits for the container's lane.
-func (s *Service) take(ctx context.Context, id string) error {
-	s.mu.Lock()
-	l := s.lanes[id]
-	if l == nil {
-		s.lanes[id] = &lane{}
-		s.mu.Unlock()
-		return nil
-	}
-	if len(l.queue) >= s.o.MaxWaiting {
-		s.stats.Refused++
-		s.mu.Unlock()
-		return &api.Error{Status: 429, Type: "rate_limit_error", Code: "container_busy", Param: "container_id",
-			Message: fmt.Sprintf("Container '%s' is in use, and %d responses wait for it already.", id, s.o.MaxWaiting)}
-	}
-	turn := make(chan struct{})
-	l.queue = append(l.queue, turn)
-	s.mu.Unlock()
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-	}
+// enqueue takes the next place in the container's queue. The channel is closed when its turn has come; it is nil if that is
+// now.
+func (s *Service) enqueue(id string) (ready chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, other := range l.queue {
-		if other == turn {
-			l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
-			return ctx.Err()
-		}
+	l := s.lanes[id]
+	switch {
+	case l == nil:
+		s.lanes[id] = &lane{}
+		return nil, nil
+	case len(l.queue) >= s.o.MaxWaiting:
+		s.stats.Refused++
+		return nil, &api.Error{Status: 429, Type: "rate_limit_error", Code: "container_busy", Param: "container_id",
+			Message: fmt.Sprintf("Container '%s' is in use, and %d responses wait for it already.", id, s.o.MaxWaiting)}
 	}
-	s.next(id) // it became our turn in the meantime
-	return ctx.Err()
+	ready = make(chan struct{})
+	l.queue = append(l.queue, ready)
+	return ready, nil
 }
 
 // leave lets the next one have the container.
