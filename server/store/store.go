@@ -310,6 +310,9 @@ func migrate(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
+// MaxBytes is Options.MaxBytes, with its default.
+func (s *Store) MaxBytes() int64 { return s.maxBytes }
+
 // Close closes the file. It is idempotent.
 func (s *Store) Close() error { return s.wrap("close", s.db.Close()) }
 
