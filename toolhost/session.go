@@ -140,8 +140,9 @@ func (s *Session) Do(ctx context.Context, calls []Call) []Outcome {
 	return outcomes
 }
 
-// Save returns the state of the tool's instance. It is false when there is nothing new to keep: the tool was not called,
-// its instance could not be opened, or has no state. The error is ErrLost, or the host's failure.
+// Save returns the state of the tool's instance, which the session keeps too: should the instance break later, the next one
+// begins with its files. It is false when there is nothing new to keep: the tool was not called, its instance could not be
+// opened, or has no state. The error is ErrLost, or the host's failure.
 func (s *Session) Save(ctx context.Context, tool string) (state State, ok bool, err error) {
 	u := s.uses[tool]
 	if u == nil {
@@ -159,12 +160,13 @@ func (s *Session) Save(ctx context.Context, tool string) (state State, ok bool, 
 	var saved State // not the results: the goroutine of a Save that hangs writes to it later
 	var failure error
 	if !s.within(ctx, u, func() { saved, failure = guarded(func() (State, error) { return saver.Save(ctx) }) }) {
-		delete(s.uses, tool)
+		s.uses[tool] = u.successor()
 		return State{}, false, fmt.Errorf("save state of %s: %w", tool, context.Cause(ctx))
 	}
 	if failure != nil {
 		return State{}, false, fmt.Errorf("save state of %s: %w", tool, failure)
 	}
+	u.state = &saved
 	return saved, true, nil
 }
 
@@ -225,13 +227,7 @@ func (s *Session) call(ctx context.Context, u *use, c Call) (Outcome, *use) {
 		s.close(u) // its place, if it got one
 		return o, &use{entry: u.entry, loaded: true, state: u.state, lost: u.lost, note: u.note}
 	}
-	next := &use{entry: u.entry, loaded: true, lost: true, note: u.note}
-	if u.answered || u.state != nil {
-		next.note = "The tool had to be started again: what earlier calls left in it is lost."
-	}
-	if u.state != nil { // what the broken instance began with; its memory may be what broke it
-		next.state = &State{Files: u.state.Files}
-	}
+	next := u.successor()
 	if in {
 		s.close(u)
 	}

@@ -118,19 +118,6 @@ func (s *Set) Specs() []Spec {
 	return specs
 }
 
-// Check returns a *StateError if the tool with the name says beforehand that it cannot use the State whole. Of tools
-// that cannot say, and of states without memory, nothing is wrong. Any other error is the host's failure.
-func (s *Set) Check(ctx context.Context, name string, state State) error {
-	e := s.entries[name]
-	if e == nil || state.Memory == nil {
-		return nil
-	}
-	if c, ok := e.tool.(Checker); ok {
-		return c.Check(ctx, state)
-	}
-	return nil
-}
-
 // Stats returns a copy of the counters of every tool in the order of their names.
 func (s *Set) Stats() []Stats {
 	all := make([]Stats, 0, len(s.entries))

@@ -92,12 +92,6 @@ type Resumer interface {
 	Resume(ctx context.Context, s State) (Instance, error)
 }
 
-// A Checker is a Resumer that can say beforehand, and without much work, whether a State can be used.
-type Checker interface {
-	// Check returns a *StateError for a State that Resume would not take whole.
-	Check(ctx context.Context, s State) error
-}
-
 // A Saver is an Instance whose State can be kept.
 type Saver interface {
 	// Save returns the State. The Instance stays usable.

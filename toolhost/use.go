@@ -13,7 +13,7 @@ import (
 type use struct {
 	entry    *entry
 	loaded   bool   // state is what the caller has for the tool
-	state    *State // to begin with, if not nil
+	state    *State // to begin with, if not nil; of an open instance, what it began with or saved last
 	answered bool   // a call has ended well
 	lost     bool   // an earlier instance of the session broke
 	note     string // what the model must be told with the next result
@@ -30,6 +30,19 @@ func (s *Session) load(ctx context.Context, u *use) (err error) {
 	u.state, err = s.o.Load(ctx, u.entry.spec.Name)
 	u.loaded = err == nil
 	return err
+}
+
+// successor is what stands in for a use whose instance broke. It begins with the files that are known, but not with a memory,
+// which may be what broke the instance.
+func (u *use) successor() *use {
+	next := &use{entry: u.entry, loaded: true, lost: true, note: u.note}
+	if u.answered || u.state != nil {
+		next.note = "The tool had to be started again: what earlier calls left in it is lost."
+	}
+	if u.state != nil {
+		next.state = &State{Files: u.state.Files}
+	}
+	return next
 }
 
 // errNoPlace says that all instances that may be open are.

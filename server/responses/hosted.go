@@ -34,12 +34,15 @@ type hosted struct {
 	running, completed string
 	finished           func(added api.Item, input string, o *toolhost.Outcome) api.Item
 
-	// What outlives a response. All may be nil: acquire is called before anything is generated, its error is the client's;
-	// load at the first call; keep at the end of a response that has called the tool, with nil if the state was lost;
-	// release in any case.
+	// What outlives a response. All may be nil: acquire is called before anything is generated, does not wait for other
+	// responses, and its error is the client's; ready before each round with a call, waits for what acquire asked for; load at
+	// the first call; save behind each round with a call, with nil if what the calls left is lost; keep at the end of a
+	// response that has called a tool, for what is stored with it; release in any case.
 	acquire func(ctx context.Context) error
+	ready   func(ctx context.Context)
 	load    func(ctx context.Context) (*toolhost.State, error)
-	keep    func(ctx context.Context, s *toolhost.State) (*store.State, error)
+	save    func(ctx context.Context, s *toolhost.State)
+	keep    func(ctx context.Context) *store.State
 	release func()
 }
 

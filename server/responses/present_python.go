@@ -35,10 +35,13 @@ type python struct {
 	param    string // of the container
 	choice   api.ContainerChoice
 	included bool // outputs are
-	resumed  bool // state is what the container begins with
+	resumed  bool // state is what the container begins with, and later what was saved last
+	loaded   bool // an interpreter has begun with it
 	state    store.State
 	id       string            // of the container; "" = not made yet
+	turn     *containers.Turn  // to get the container that the request names; nil: it has come, or there is none
 	lease    *containers.Lease // of the container; nil: it is not made yet, or cannot be
+	failure  error             // of the turn, or of saving last
 }
 
 func readPython(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error) {
@@ -69,7 +72,9 @@ func readPython(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 		completed: api.EventCodeCompleted,
 		finished:  py.finished,
 		acquire:   py.acquire,
+		ready:     py.ready,
 		load:      py.load,
+		save:      py.save,
 		keep:      py.keep,
 		release:   py.release,
 	}, nil
@@ -119,8 +124,8 @@ var code = stream{
 	},
 }
 
-// acquire takes the container that the request names, or looks at what it says about a new one.
-func (py *python) acquire(ctx context.Context) error {
+// acquire queues up for the container that the request names, or looks at what it says about a new one.
+func (py *python) acquire(ctx context.Context) (err error) {
 	if py.s.o.Containers == nil {
 		if py.choice.ID == "" {
 			return nil
@@ -131,23 +136,26 @@ func (py *python) acquire(ctx context.Context) error {
 	if py.choice.ID == "" {
 		return py.s.o.Containers.Check(py.choice.Auto, py.param+".")
 	}
-	lease, err := py.s.o.Containers.Acquire(ctx, py.choice.ID)
+	py.id = py.choice.ID
+	py.turn, err = py.s.o.Containers.Queue(ctx, py.id)
 	var known *api.Error
 	if errors.As(err, &known) {
 		located := *known
 		located.Param = py.param
 		return &located
 	}
-	if err != nil {
-		return err
+	return err
+}
+
+// ready waits until no other response uses the container that the request names. Its failure is that of the calls.
+func (py *python) ready(ctx context.Context) {
+	if py.turn == nil {
+		return
 	}
-	py.lease, py.id, py.state, py.resumed = lease, py.choice.ID, *lease.State(), true
-	var unusable *toolhost.StateError
-	if err := py.s.o.Tools.Check(ctx, pythonTool, toolState(&py.state)); errors.As(err, &unusable) {
-		return &api.Error{Status: 404, Type: "invalid_request_error", Code: "container_not_found", Param: py.param,
-			Message: fmt.Sprintf("Container with id '%s' cannot be used any more: %s. Create a new one.", py.choice.ID, unusable.Reason)}
+	py.lease, py.failure = py.turn.Wait(ctx)
+	if py.turn = nil; py.failure == nil {
+		py.state, py.resumed = *py.lease.State(), true
 	}
-	return nil // a tool that fails is the model's to hear of
 }
 
 // resume finds out what a new container begins with: a copy of the container of the last call that the client sends back, as
@@ -220,9 +228,13 @@ func (py *python) item(ctx context.Context) api.Item {
 }
 
 func (py *python) load(ctx context.Context) (*toolhost.State, error) {
+	if py.choice.ID != "" && py.lease == nil {
+		return nil, py.failure
+	}
 	if err := py.resume(ctx); err != nil {
 		return nil, err
 	}
+	py.loaded = true
 	if py.state.Memory == nil && py.state.Files == nil {
 		return nil, nil
 	}
@@ -230,28 +242,81 @@ func (py *python) load(ctx context.Context) (*toolhost.State, error) {
 	return &state, nil
 }
 
-// keep puts what is left into the container and hands it out for the response. When it is lost, the container stays what it
-// was, and later responses find the files from the beginning beside a memory that nothing can be restored from: so they are
-// told, where they would otherwise go on from an older state.
-func (py *python) keep(ctx context.Context, left *toolhost.State) (*store.State, error) {
-	if left == nil {
-		return &store.State{ContainerID: py.id, Memory: lost, Files: py.state.Files}, nil
+// save remembers what is left, and puts it into the container that the request names; a new one is known to nobody yet who
+// could miss it after a crash. When variables that the model has seen are lost, their place takes a memory that
+// nothing can be restored from: so later calls are told, where they would otherwise go on from older ones.
+func (py *python) save(ctx context.Context, left *toolhost.State) {
+	state := store.State{Memory: lost, Files: py.state.Files}
+	if left != nil {
+		state.Memory, state.Files = left.Memory, make([]store.File, len(left.Files))
+		for i, f := range left.Files {
+			state.Files[i] = store.File{Path: f.Path, MIME: f.MIME, Data: f.Data, Modified: f.Modified}
+		}
 	}
-	state := &store.State{ContainerID: py.id, Memory: left.Memory, Files: make([]store.File, len(left.Files))}
-	for i, f := range left.Files {
-		state.Files[i] = store.File{Path: f.Path, MIME: f.MIME, Data: f.Data, Modified: f.Modified}
+	if py.state = state; py.choice.ID != "" {
+		py.put(ctx)
 	}
-	if py.lease == nil {
-		return state, nil
+}
+
+// put makes the container hold the state.
+func (py *python) put(ctx context.Context) {
+	if py.failure = py.lease.Save(ctx, &py.state); py.failure != nil {
+		py.s.o.Logger.Warn("container not saved", "tool", pythonTool, "err", py.failure)
 	}
-	if err := py.lease.Save(ctx, state); err != nil {
-		py.s.o.Logger.Warn("container not saved", "tool", pythonTool, "err", err)
-		py.plan.warn(py.param, "What the code left could not be kept in the container: %v", err)
+}
+
+// keep puts what was saved last into a new container, and returns as much of it as fits into a response.
+func (py *python) keep(ctx context.Context) *store.State {
+	if !py.loaded {
+		return nil
 	}
-	return state, nil
+	if py.choice.ID == "" && py.lease != nil {
+		py.put(ctx)
+	}
+	if py.failure != nil {
+		py.plan.warn(py.param, "What the code left last could not be kept in the container: %v", py.failure)
+	}
+	state := py.state
+	state.ContainerID = py.id
+	if dropped := fit(&state, py.s.maxState); dropped != "" {
+		py.s.o.Logger.Warn("state of a response is too large", "response_id", py.plan.response.ID, "tool", pythonTool, "dropped", dropped)
+		py.plan.warn(py.param, "What the code left is larger than the %d bytes that a response keeps. Responses that continue "+
+			"this one begin without %s.", py.s.maxState, dropped)
+	}
+	return &state
+}
+
+// fit makes a state no larger than limit: the memory is kept before files, and small ones before large ones. It says in words
+// what was dropped.
+func fit(state *store.State, limit int64) (dropped string) {
+	if limit -= int64(len(state.Memory)); limit < 0 {
+		limit += int64(len(state.Memory))
+		state.Memory, dropped = lost, "its variables"
+	}
+	bySize := slices.Clone(state.Files)
+	slices.SortStableFunc(bySize, func(a, b store.File) int { return len(a.Data) - len(b.Data) })
+	n := 0
+	for ; n < len(bySize) && int64(len(bySize[n].Data)) <= limit; n++ {
+		limit -= int64(len(bySize[n].Data))
+	}
+	if n == len(bySize) {
+		return dropped
+	}
+	gone := map[string]bool{}
+	for _, f := range bySize[n:] {
+		gone[f.Path] = true
+	}
+	state.Files = slices.DeleteFunc(slices.Clone(state.Files), func(f store.File) bool { return gone[f.Path] })
+	if dropped != "" {
+		dropped += " and "
+	}
+	return dropped + fmt.Sprintf("%d of its files, the largest %s", len(gone), bySize[len(bySize)-1].Path)
 }
 
 func (py *python) release() {
+	if py.turn != nil {
+		py.turn.Leave()
+	}
 	if py.lease != nil {
 		py.lease.Release()
 	}

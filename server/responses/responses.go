@@ -62,6 +62,9 @@ type Options struct {
 	ToolLimits   toolhost.Limits // of their calls
 	MaxToolCalls int             // of Tools in one response; 0 = 64
 	MaxToolTime  time.Duration   // for all of those together; 0 = 5 minutes
+	// MaxStateBytes is how much of what tools leave is stored with a response; 0 = 32 MiB. It is at most a quarter of what the
+	// Store may hold.
+	MaxStateBytes int64
 	// Containers hold what the code of code interpreters leaves, for clients to name. It may be nil: then the state goes from
 	// response to response only.
 	Containers *containers.Service
@@ -93,6 +96,7 @@ type Service struct {
 	o    Options
 	seal *seal
 
+	maxState       int64   // bytes of state that a response keeps
 	stops          []int32 // tokens at which sampling ends
 	end, call      int32   // tokens that end a message and a call in the history
 	assistantStart []int32 // the beginning of the model's message
@@ -109,9 +113,9 @@ func New(o Options) (*Service, error) {
 	if o.Engine == nil || o.Codec == nil || o.Store == nil || o.Logger == nil || o.Model.ID == "" {
 		return nil, errors.New("responses: Engine, Codec, Store, Logger and Model.ID are required")
 	}
-	if o.MaxOutputTokens < 0 || o.MaxDuration < 0 || o.MaxToolCalls < 0 || o.MaxToolTime < 0 {
-		return nil, fmt.Errorf("responses: MaxOutputTokens is %d, MaxDuration %v, MaxToolCalls %d and MaxToolTime %v, want no negative limits",
-			o.MaxOutputTokens, o.MaxDuration, o.MaxToolCalls, o.MaxToolTime)
+	if o.MaxOutputTokens < 0 || o.MaxDuration < 0 || o.MaxToolCalls < 0 || o.MaxToolTime < 0 || o.MaxStateBytes < 0 {
+		return nil, fmt.Errorf("responses: MaxOutputTokens is %d, MaxDuration %v, MaxToolCalls %d, MaxToolTime %v and MaxStateBytes %d, want no negative limits",
+			o.MaxOutputTokens, o.MaxDuration, o.MaxToolCalls, o.MaxToolTime, o.MaxStateBytes)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -128,11 +132,14 @@ func New(o Options) (*Service, error) {
 	if o.MaxToolTime == 0 {
 		o.MaxToolTime = 5 * time.Minute
 	}
+	if o.MaxStateBytes == 0 {
+		o.MaxStateBytes = 32 << 20
+	}
 	if o.Key == nil {
 		o.Key = make([]byte, 32)
 		_, _ = rand.Read(o.Key)
 	}
-	s := &Service{o: o, running: map[*Run]bool{}, idle: make(chan struct{})}
+	s := &Service{o: o, maxState: min(o.MaxStateBytes, o.Store.MaxBytes()/4), running: map[*Run]bool{}, idle: make(chan struct{})}
 	s.stats.Repairs = map[string]uint64{}
 	var err error
 	if s.seal, err = newSeal(o.Key, o.Random); err != nil {

@@ -20,7 +20,7 @@ import (
 const (
 	// storeTimeout is how long a finished response waits for the disk, its client gone or not.
 	storeTimeout = 30 * time.Second
-	// keepTimeout is how long it waits for the tools to hand out what they leave behind.
+	// keepTimeout is how long one waits for a tool to hand out what its calls have left.
 	keepTimeout = 10 * time.Second
 )
 
@@ -217,17 +217,14 @@ func (r *Run) conclude(o outcome) {
 	r.out.finish()
 }
 
-// store keeps what the tools leave behind, and the response if it is to be stored.
+// store keeps the response, if it is to be stored, and what the tools leave behind with it.
 func (r *Run) store() error {
-	ctx := context.WithoutCancel(r.ctx)
-	keeping, cancel := context.WithTimeout(ctx, keepTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
-	state, err := r.keep(keeping)
-	if err != nil || !r.out.response.Store {
-		return err
+	state := r.kept(ctx)
+	if !r.out.response.Store {
+		return nil
 	}
-	ctx, cancel = context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
 	return r.s.o.Store.Put(ctx, &store.Record{
 		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID, State: state})
 }

@@ -56,6 +56,7 @@ func (r *Run) answerable() bool {
 // fit. The calls of our tools are made at the same time where they can be.
 func (r *Run) answer() error {
 	outcomes := r.do()
+	r.save(outcomes)
 	if r.ctx.Err() != nil || r.out.gone {
 		return errInterrupted
 	}
@@ -109,6 +110,9 @@ func (r *Run) do() []toolhost.Outcome {
 	for i, c := range r.tools.calls {
 		if c.tool == nil {
 			continue
+		}
+		if c.tool.ready != nil {
+			c.tool.ready(r.ctx)
 		}
 		if c.tool.running != "" {
 			r.out.toolEvent(c.place, c.tool.running)
@@ -239,28 +243,43 @@ func (r *Run) unknownTool(c *call) string {
 	return fmt.Sprintf("There is no tool %q. %s", c.message.Recipient, exist)
 }
 
-// keep returns what the tools leave behind for later responses, nil if none was called that leaves anything.
-func (r *Run) keep(ctx context.Context) (*store.State, error) {
-	if r.tools.session == nil {
-		return nil, nil
-	}
-	var kept *store.State
+// save hands what the calls of the round have left to those who keep it, so that nothing that happens later costs it: another
+// call that breaks the tool, a client that leaves, a server that is killed. What a call that broke the tool has done is lost,
+// and what was saved before the round stays; but that would not be right if other calls of the round have ended well.
+func (r *Run) save(outcomes []toolhost.Outcome) {
+	ctx := context.WithoutCancel(r.ctx)
 	for _, h := range r.plan.hosted {
-		if h.keep == nil {
+		called, answered := false, false
+		for i, c := range r.tools.calls {
+			called = called || c.tool == h
+			answered = answered || c.tool == h && outcomes[i].Err == nil
+		}
+		if !called || h.save == nil {
 			continue
 		}
-		state, ok, err := r.tools.session.Save(ctx, h.tool)
-		if !ok && err == nil {
-			continue
-		}
+		saving, cancel := context.WithTimeout(ctx, keepTimeout)
+		state, ok, err := r.tools.session.Save(saving, h.tool)
+		cancel()
 		left := &state
-		if err != nil {
+		switch {
+		case err == nil && !ok, errors.Is(err, toolhost.ErrLost) && (!answered || r.ctx.Err() != nil):
+			continue
+		case err != nil:
 			r.s.o.Logger.Warn("state of a tool is lost", "response_id", r.out.response.ID, "tool", h.tool, "err", err)
 			left = nil
 		}
-		if kept, err = h.keep(ctx, left); err != nil {
-			return nil, fmt.Errorf("keep state of %s: %w", h.tool, err)
+		saving, cancel = context.WithTimeout(ctx, storeTimeout)
+		h.save(saving, left)
+		cancel()
+	}
+}
+
+// kept returns what the tools leave behind for later responses, nil if none was called that leaves anything.
+func (r *Run) kept(ctx context.Context) (state *store.State) {
+	for _, h := range r.plan.hosted {
+		if r.tools.session != nil && h.keep != nil {
+			state = h.keep(ctx)
 		}
 	}
-	return kept, nil
+	return state
 }

@@ -101,45 +101,35 @@ func (t *Tool) Resume(ctx context.Context, state toolhost.State) (toolhost.Insta
 	if state.Memory == nil {
 		return t.openWith(ctx, files)
 	}
-	if unusable := t.Check(ctx, state); unusable != nil {
-		in, err := t.openWith(ctx, files)
-		if err != nil {
-			return nil, err
-		}
-		return in, unusable
-	}
 	pool, err := t.o.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s, err := pool.Restore(ctx, state.Memory, files, cpython.SessionOptions{Limits: t.o.Limits})
+	var unusable *cpython.SnapshotError
+	if errors.As(err, &unusable) {
+		in, err := t.openWith(ctx, files)
+		if err != nil {
+			return nil, err
+		}
+		return in, stateError(state, unusable)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &instance{t, s}, nil
 }
 
-// Check looks at a state's memory without starting anything. An empty one, in contrast to none, stands for variables that
+// stateError says to the model what is wrong with a state. An empty memory, in contrast to none, stands for variables that
 // could not be kept.
-func (t *Tool) Check(ctx context.Context, state toolhost.State) error {
-	if state.Memory == nil {
-		return nil
-	}
+func stateError(state toolhost.State, err *cpython.SnapshotError) *toolhost.StateError {
 	reason := "variables are lost, since "
-	pool, err := t.o.Pool(ctx)
-	if err != nil {
-		return err
-	}
-	err = pool.Check(state.Memory)
-	var unusable *cpython.SnapshotError
 	switch {
 	case len(state.Memory) == 0:
 		reason += "they could not be kept"
-	case !errors.As(err, &unusable):
-		return err
-	case unusable.Reason == cpython.SnapshotOtherImage, unusable.Reason == cpython.SnapshotUnknown:
+	case err.Reason == cpython.SnapshotOtherImage, err.Reason == cpython.SnapshotUnknown:
 		reason += "they are from another version of the interpreter"
-	case unusable.Reason == cpython.SnapshotTooLarge:
+	case err.Reason == cpython.SnapshotTooLarge:
 		reason += "they need more memory than there is"
 	default:
 		reason += "what was stored of them is damaged"
