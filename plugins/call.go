@@ -11,9 +11,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"chorale/plugins/host"
 	"chorale/sandbox"
 )
 
@@ -24,6 +26,9 @@ type Call struct {
 	// Progress gets what the plugin says about its progress, from any goroutine; fraction is 0..1, or negative when it is not
 	// known. It may be nil.
 	Progress func(message string, fraction float64)
+	// Record gets what the host's services below /host say to the plugin; Replay says it again instead of them. Both may be
+	// nil, and are for tests.
+	Record, Replay *host.Tape
 }
 
 // A Result is what a call gave.
@@ -120,6 +125,7 @@ type work struct {
 	s      *grantee
 	tool   *tool
 	input  []byte
+	host   *host.FS
 	stdout *collector
 	log    *tail
 	tmp    *sandbox.Mem
@@ -148,7 +154,7 @@ func (s *grantee) call(ctx context.Context, t *tool, c Call) (Result, error) {
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	w := s.work(stop)
+	w := s.work(stop, c)
 	w.tool, w.input = t, c.Input
 	began := time.Now()
 	a, err := s.runner.run(ctx, w)
@@ -169,13 +175,18 @@ func (s *grantee) call(ctx context.Context, t *tool, c Call) (Result, error) {
 }
 
 // work is what a call needs from the host.
-func (s *grantee) work(stop context.CancelCauseFunc) *work {
+func (s *grantee) work(stop context.CancelCauseFunc, c Call) *work {
+	log := &tail{limit: int(s.limits.LogBytes)}
 	return &work{
 		s:      s,
 		stdout: &collector{limit: int(s.limits.OutputBytes), full: stop},
-		log:    &tail{limit: int(s.limits.LogBytes)},
-		tmp:    sandbox.NewMem(s.limits.FileBytes, maxFiles),
-		out:    sandbox.NewMem(s.limits.FileBytes, maxFiles),
+		log:    log,
+		host: host.New(host.Options{
+			Client: s.client, KV: s.kv, Log: func(line string) { log.Write([]byte(line + "\n")) }, Progress: c.Progress,
+			Limits: host.Limits{LogBytes: int(s.limits.LogBytes)}, Record: c.Record, Replay: c.Replay,
+		}),
+		tmp: sandbox.NewMem(s.limits.FileBytes, maxFiles),
+		out: sandbox.NewMem(s.limits.FileBytes, maxFiles),
 	}
 }
 
@@ -187,7 +198,7 @@ const (
 // config is what the guest sees. The mounts stand in the same order for every call, since guests remember them by number.
 func (w *work) config(name string) sandbox.Config {
 	l := w.s.limits
-	mounts := []sandbox.Mount{{Path: "/tmp", FS: w.tmp}, {Path: "/out", FS: w.out}}
+	mounts := []sandbox.Mount{{Path: "/tmp", FS: w.tmp}, {Path: "/out", FS: w.out}, {Path: "/host", FS: w.host}}
 	return sandbox.Config{
 		Limits: sandbox.Limits{
 			Memory: l.MemoryBytes, Wall: time.Duration(l.TimeoutMS) * time.Millisecond, Files: maxOpen,
@@ -347,10 +358,13 @@ func (c *collector) Write(p []byte) (int, error) {
 // A tail keeps the end of a log.
 type tail struct {
 	limit int
+	mu    sync.Mutex
 	b     []byte // at most twice the limit
 }
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p[max(0, len(p)-t.limit):]...)
 	if len(t.b) > 2*t.limit {
 		t.b = append(t.b[:0], t.b[len(t.b)-t.limit:]...)
@@ -362,6 +376,8 @@ func (t *tail) String() string { return t.last(t.limit) }
 
 // last is the end of the log as text, from the beginning of a line if there is one.
 func (t *tail) last(n int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	b := t.b
 	if len(b) > n {
 		b = b[len(b)-n:]

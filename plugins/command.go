@@ -18,7 +18,7 @@ const exitBadArguments = 2
 
 // newCommand makes an instance, without running the program, to see that it can be done.
 func newCommand(ctx context.Context, s *grantee) (*command, error) {
-	in, err := s.plugin.module.Instantiate(ctx, s.work(func(error) {}).config(""))
+	in, err := s.plugin.module.Instantiate(ctx, s.work(func(error) {}, Call{}).config(""))
 	if err != nil {
 		return nil, err
 	}

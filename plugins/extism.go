@@ -108,7 +108,7 @@ func (p *Plugin) askTools(ctx context.Context, l *layout) error {
 	if l.has(hyperNew) {
 		export, input = hyperNew[0], []byte(`{"context":{"id":1,"_meta":{}}}`)
 	}
-	w := s.work(func(error) {})
+	w := s.work(func(error) {}, Call{})
 	a, err := s.runner.(*extism).invoke(ctx, w, export, input)
 	if err != nil {
 		if a, err = w.end(err); err != nil {

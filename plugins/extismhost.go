@@ -299,10 +299,6 @@ func (c *extismCall) request(ctx context.Context, spec, body []byte) ([]byte, er
 		return nil, &refusedError{"its HTTP request is no JSON object: " + err.Error()}
 	}
 	s := c.work.s
-	if s.client == nil {
-		return nil, &refusedError{fmt.Sprintf("it wants to request %s, and its manifest asks for no net: "+
-			"in %s.json, permissions.net must name the URL, and so must the operator's grant", q.URL, s.plugin.source.Name)}
-	}
 	if c.client == nil {
 		c.client = s.client.Session()
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"chorale/plugins/host"
 	"chorale/sandbox"
 	"chorale/toolhost/egress"
 )
@@ -22,8 +23,11 @@ type Options struct {
 	Grant       *Grant                                    // of the operator; nil: none
 	Ceilings    Limits                                    // of what manifests may ask for; zeros: DefaultCeilings
 	Secrets     func(name string) (value string, ok bool) // by the host's name; nil: there are none
-	Logger      *slog.Logger                              // gets what plugins log, at debug level; nil: nobody
-	Record      func(plugin string, r egress.Record)      // gets every request of plugins; may be nil
+	// Store opens what a plugin with so many bytes of kv keeps its values in, again for every grant. The stores are the
+	// caller's to close. nil: values are kept in memory, as long as the grant.
+	Store  func(plugin string, bytes int64) (host.Store, error)
+	Logger *slog.Logger                         // gets what plugins log, at debug level; nil: nobody
+	Record func(plugin string, r egress.Record) // gets every request of plugins; may be nil
 }
 
 // A Plugin is one version of a plugin, compiled. Its methods are safe for concurrent use.
@@ -58,6 +62,7 @@ type grantee struct {
 	gate   *gate
 	mounts []sandbox.Mount // that all calls share: config and directories
 	client *egress.Client
+	kv     host.Store // nil without the permission
 	runner runner
 	calls  sync.WaitGroup
 	closes []func() error
@@ -322,17 +327,15 @@ func (s *grantee) open(ctx context.Context) error {
 	return nil
 }
 
-// connect makes the client for requests, if any are allowed.
+// connect makes the client for requests, and opens the store. Without any permission the client denies, and says what is
+// missing.
 func (s *grantee) connect() error {
-	if len(s.plugin.manifest.Permissions.Net) == 0 {
-		return nil
-	}
 	o := egress.Options{
 		Policy: s.rights.policy, Secrets: s.rights.bound,
 		Limits: egress.Limits{Requests: s.limits.HTTPRequests, Bytes: s.limits.HTTPBytes, ResponseBody: s.limits.HTTPBytes},
 	}
+	name := s.plugin.manifest.Name
 	if record := s.plugin.options.Record; record != nil {
-		name := s.plugin.manifest.Name
 		o.Record = func(r egress.Record) { record(name, r) }
 	}
 	var err error
@@ -340,6 +343,17 @@ func (s *grantee) connect() error {
 		return fmt.Errorf("grant.secrets: %w", err)
 	}
 	s.closes = append(s.closes, func() error { s.client.Close(); return nil })
+	if s.rights.kvBytes == 0 {
+		return nil
+	}
+	open := s.plugin.options.Store
+	if open == nil {
+		s.kv = host.NewMemStore(host.StoreLimits{Bytes: s.rights.kvBytes, Value: s.rights.kvBytes})
+		return nil
+	}
+	if s.kv, err = open(name, s.rights.kvBytes); err != nil {
+		return fmt.Errorf("open the store of kv: %w", err)
+	}
 	return nil
 }
 

@@ -20,6 +20,22 @@ import (
 	"chorale/plugins"
 )
 
+// cacheDir has the native code of all tests: most load the same modules.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "plugins")
+	if err != nil {
+		panic(err)
+	}
+	cacheDir = filepath.Join(dir, "cache")
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
 // The committed modules are what their sources make.
 func TestArtefacts(t *testing.T) {
 	t.Parallel()
@@ -81,6 +97,9 @@ func pair(t testing.TB, wasm []byte, m *plugins.Manifest) plugins.Source {
 
 func load(t testing.TB, s plugins.Source, o plugins.Options) *plugins.Plugin {
 	t.Helper()
+	if o.CacheDir == "" {
+		o.CacheDir = cacheDir
+	}
 	p, err := plugins.Load(t.Context(), s, o)
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func newPool(ctx context.Context, s *grantee, mode InstanceMode, init ...string)
 	if mode == "" {
 		mode = InstanceFresh
 	}
-	p := &pool{s: s, mode: mode, init: init, boot: s.work(func(error) {})}
+	p := &pool{s: s, mode: mode, init: init, boot: s.work(func(error) {}, Call{})}
 	in, err := p.fresh(ctx, p.boot.config(""))
 	if err != nil {
 		var a answer

@@ -19,8 +19,9 @@ import (
 type RegistryOptions struct {
 	Dir    string        // the folder; subfolders are not looked into
 	Grants string        // a file of Grants, which need not exist; "" = nothing is granted
+	Data   string        // a private folder for what plugins keep below /host/kv; "" = it is gone with the registry
 	Every  time.Duration // how often the folder and the grants are looked at; 0 = 250 ms
-	Plugin Options       // for each plugin; Grant is the registry's business
+	Plugin Options       // for each plugin; Grant and Store are the registry's business
 }
 
 const (
@@ -36,10 +37,11 @@ const (
 // version that cannot be loaded leaves the last good one in its place. A file that is gone takes its plugin with it.
 // Files that have to change together, a module and its manifest, are best renamed into the folder within 100 ms.
 type Registry struct {
-	o     RegistryOptions
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
-	loads chan struct{} // capacity: maxLoads
+	o      RegistryOptions
+	stop   context.CancelFunc
+	tasks  sync.WaitGroup
+	loads  chan struct{} // capacity: maxLoads
+	stores *stores
 
 	grantsSeen  stamp      // of the watching goroutine
 	granting    sync.Mutex // held while grants are read or applied, so that a plugin is installed with the newest
@@ -82,12 +84,15 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		o.Plugin.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Plugin.Grant = nil
+	stores := newStores(o.Data)
+	o.Plugin.Store = stores.open
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("folder of plugins: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{
 		o: o, stop: stop, loads: make(chan struct{}, maxLoads), entries: map[string]*entry{}, grants: Grants{}, changed: make(chan struct{}),
+		stores: stores,
 	}
 	r.tasks.Go(func() { r.watch(ctx) })
 	return r, nil
@@ -110,7 +115,7 @@ func (r *Registry) Close() error {
 	for _, p := range all {
 		err = errors.Join(err, p.Close())
 	}
-	return err
+	return errors.Join(err, r.stores.close())
 }
 
 func (r *Registry) watch(ctx context.Context) {
@@ -251,7 +256,9 @@ func (r *Registry) install(ctx context.Context, e *entry, s Source, p *Plugin, e
 	defer r.change()
 	e.loading = nil
 	if err == nil {
-		if other := r.named(p.manifest.Name); other != nil && other != e {
+		// As on file systems: two names that differ by case only would be one folder of values, and one to people.
+		other := r.named(func(name string) bool { return strings.EqualFold(name, p.manifest.Name) })
+		if other != nil && other != e {
 			err = errors.Join(fmt.Errorf("name: %q is that of %s already", p.manifest.Name, other.file), p.Close())
 		}
 	}
@@ -288,10 +295,10 @@ func (r *Registry) applyGrant(ctx context.Context, p *Plugin) error {
 	return err
 }
 
-// named is the entry whose current plugin has the name.
-func (r *Registry) named(name string) *entry {
+// named is an entry whose current plugin has such a name.
+func (r *Registry) named(is func(name string) bool) *entry {
 	for _, e := range r.entries {
-		if e.current != nil && e.current.manifest.Name == name {
+		if e.current != nil && is(e.current.manifest.Name) {
 			return e
 		}
 	}
@@ -411,7 +418,7 @@ var ErrUnknownPlugin = errors.New("there is no such plugin")
 func (r *Registry) Plugin(name string) (*Plugin, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.named(name); e != nil {
+	if e := r.named(func(n string) bool { return n == name }); e != nil {
 		return e.current, nil
 	}
 	return nil, fmt.Errorf("plugin %q: %w", name, ErrUnknownPlugin)

@@ -48,6 +48,7 @@ func newFolder(t testing.TB) *folder {
 	f.Registry, err = plugins.NewRegistry(plugins.RegistryOptions{
 		Dir: f.dir, Grants: f.dir + "/grants.json", Every: 5 * time.Millisecond,
 		Plugin: plugins.Options{
+			CacheDir: cacheDir,
 			Logger:  slog.New(slog.NewTextHandler(f.log, nil)),
 			Secrets: func(name string) (string, bool) { return "canary-" + name, name == "account" },
 		},
@@ -197,9 +198,11 @@ func TestRegistryNames(t *testing.T) {
 	f := newFolder(t)
 	f.plugin(t, "a.wasm", fixture(t, "reactor.wasm"), versioned("1.0.0", "count"))
 	f.ready(t, "1.0.0")
-	f.plugin(t, "b.wasm", fixture(t, "reactor.wasm"), versioned("2.0.0", "count"))
+	other := versioned("2.0.0", "count")
+	other.Name = "P"
+	f.plugin(t, "b.wasm", fixture(t, "reactor.wasm"), other)
 	list := f.until(t, "a failure", func(l []plugins.Status) bool { return len(l) == 2 && l[1].State == plugins.StateFailed })
-	if !strings.Contains(list[1].Error, `"p" is that of a.wasm already`) {
+	if !strings.Contains(list[1].Error, `"P" is that of a.wasm already`) {
 		t.Errorf("got %q", list[1].Error)
 	}
 	if err := os.Remove(filepath.Join(f.dir, "a.wasm")); err != nil {

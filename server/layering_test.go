@@ -33,6 +33,7 @@ var layering = map[string][]edge{
 	// 1
 	"plugins": {
 		{"sandbox", "runs the modules"},
+		{"plugins/host", "services that modules see as files"},
 		{"toolhost/egress", "the requests that plugins may make"},
 	},
 	"plugins/host": {

@@ -1,6 +1,7 @@
 // A program with a tool for each thing that plugins do, and for each that they should not.
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,32 @@ int main(int argc, char **argv) {
 			return 1;
 		for (struct dirent *e; (e = readdir(d));)
 			printf("%s ", e->d_name);
+	}
+	TOOL("http") { // the input is the request
+		int f = open("/host/http", O_RDWR);
+		char buf[4096];
+		if (f < 0 || write(f, input, input_len) < 0) {
+			perror("/host/http");
+			return 1;
+		}
+		for (ssize_t n; (n = read(f, buf, sizeof buf)) > 0;)
+			write(1, buf, n);
+	}
+	TOOL("visit") { // counts its calls, beyond them
+		int n = 0;
+		FILE *f = fopen("/host/kv/visits", "r");
+		if (f) {
+			fscanf(f, "%d", &n);
+			fclose(f);
+		}
+		char text[16];
+		sprintf(text, "%d", n + 1);
+		put_file("/host/kv/visits", text);
+		printf("%s", text);
+	}
+	TOOL("tell") {
+		put_file("/host/log", "a line\n");
+		put_file("/host/progress", "{\"message\": \"half way\", \"fraction\": 0.5}\n");
 	}
 	TOOL("lie") { printf("{\"celsius\": \"warm\"}"); }
 	TOOL("no_json") { printf("21.5 degrees"); }
