@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,15 +69,17 @@ func BenchmarkThroughput(b *testing.B) {
 	for _, workers := range []int{1, 2, 4} {
 		b.Run([]string{1: "1 worker", 2: "2 workers", 4: "4 workers"}[workers], func(b *testing.B) {
 			p := newPool(b, python.PoolOptions{Slots: 2*workers + 2})
-			todo := make(chan struct{})
+			var left atomic.Int64
+			left.Store(int64(b.N)) // and not b.Loop, which would have to hand out each call
 			var wg sync.WaitGroup
+			b.ResetTimer()
 			for range workers {
 				wg.Go(func() {
-					for range todo {
+					for left.Add(-1) >= 0 {
 						s, err := p.Acquire(b.Context(), python.SessionOptions{})
 						if err != nil {
 							b.Error(err)
-							continue
+							return
 						}
 						if _, err := s.Exec(b.Context(), python.Cell{Code: "1+1"}); err != nil {
 							b.Error(err)
@@ -85,10 +88,6 @@ func BenchmarkThroughput(b *testing.B) {
 					}
 				})
 			}
-			for b.Loop() {
-				todo <- struct{}{}
-			}
-			close(todo)
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 		})

@@ -134,6 +134,43 @@ func TestBootErrors(t *testing.T) {
 	}
 }
 
+func TestAcquireOfAnImageThatIsClosed(t *testing.T) {
+	t.Parallel()
+	img := bootForTest(t)
+	p, err := NewPool(img, PoolOptions{Slots: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.Acquire(t.Context(), SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Exec(t.Context(), Cell{Code: "import os; os._exit(0)"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := img.state.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Exec(t.Context(), Cell{}); err == nil || !strings.Contains(err.Error(), "image is closed") {
+		t.Errorf("a cell without an interpreter: %v", err)
+	}
+	if _, err := s.Exec(t.Context(), Cell{Stateless: true}); err == nil || !strings.Contains(err.Error(), "image is closed") {
+		t.Errorf("a stateless cell: %v", err)
+	}
+	if _, _, err := s.Snapshot(); err == nil || !strings.Contains(err.Error(), "image is closed") {
+		t.Errorf("a snapshot: %v", err)
+	}
+	if _, err := p.Acquire(t.Context(), SessionOptions{}); err == nil || !strings.Contains(err.Error(), "image is closed") {
+		t.Errorf("another session: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if st := p.Stats(); st.Live != 0 || st.Memory != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestOldImagesAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

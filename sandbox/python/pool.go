@@ -234,13 +234,16 @@ func (p *Pool) take(ctx context.Context) (*slot, error) {
 }
 
 func (p *Pool) fork(ctx context.Context) (*slot, error) {
-	p.forks.Add(1)
 	s := &slot{}
 	var err error
 	s.in, err = p.img.module.Fork(ctx, p.img.state, sandbox.Config{
 		Limits: sandbox.Limits{Memory: p.o.MaxSession}, Mounts: p.img.mounts(p.idle), Stdout: &s.out, Stderr: &s.out,
 	})
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	p.forks.Add(1)
+	return s, nil
 }
 
 // maxFuel makes time the only limit of a call.

@@ -81,7 +81,8 @@ type Session struct {
 	limits Limits
 	files  *sandbox.Mem
 
-	mu     sync.Mutex // held while a cell runs; guards the next three
+	mu     sync.Mutex // held while a cell runs; guards the next four
+	left   bool       // the place in the pool
 	slot   *slot      // nil until it is needed
 	seeded bool       // the random module of this interpreter
 	cells  int
@@ -133,21 +134,24 @@ func (p *Pool) open(ctx context.Context, o SessionOptions) (*Session, error) {
 
 // Close ends the session, a cell under way included. It may be called again.
 func (s *Session) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
+	s.closed.Store(true)
 	if r := s.running.Load(); r != nil {
 		r.in.Kill(ErrClosed)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.p.mu.Lock()
-	delete(s.p.sessions, s)
-	s.p.mu.Unlock()
+	if s.left {
+		return nil
+	}
+	s.left = true
 	s.charge(0)
 	sl := s.slot
 	s.slot = nil
 	s.p.give(sl, s.p.leave)
+	// Not before: the pool's Close waits for what was given back by the sessions that it finds here.
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	delete(s.p.sessions, s)
 	return nil
 }
 
