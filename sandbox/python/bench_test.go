@@ -90,6 +90,7 @@ func BenchmarkThroughput(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+			b.ReportMetric(float64(p.Stats().Forks), "forks")
 		})
 	}
 }

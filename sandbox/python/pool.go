@@ -58,6 +58,7 @@ type Pool struct {
 	decoder *zstd.Decoder
 
 	ready   chan *slot     // pristine, up to Slots
+	used    chan *slot     // to be reset; with room for those of all sessions
 	live    chan struct{}  // holds one for each session, and for each interpreter that is being reset
 	closing chan struct{}  // closed by Close
 	work    sync.WaitGroup // resets under way
@@ -122,7 +123,7 @@ func NewPool(img *Image, o PoolOptions) (*Pool, error) {
 		o.Key = make([]byte, 32)
 		rand.Read(o.Key)
 	}
-	p := &Pool{img: img, o: o, ready: make(chan *slot, o.Slots), live: make(chan struct{}, o.MaxLive), closing: make(chan struct{}),
+	p := &Pool{img: img, o: o, ready: make(chan *slot, o.Slots), used: make(chan *slot, o.MaxLive), live: make(chan struct{}, o.MaxLive), closing: make(chan struct{}),
 		sessions: map[*Session]struct{}{}}
 	var err error
 	if p.idle, err = newFiles(0, 0); err != nil {
@@ -223,14 +224,21 @@ type slot struct {
 	out console
 }
 
-// take returns a pristine interpreter: one that is ready, or a new fork.
+// take returns a pristine interpreter: one that is ready, one that waits to be reset, or a new fork.
 func (p *Pool) take(ctx context.Context) (*slot, error) {
 	select {
 	case s := <-p.ready:
 		return s, nil
 	default:
-		return p.fork(ctx)
 	}
+	select {
+	case s := <-p.used:
+		if p.reset(s) {
+			return s, nil
+		}
+	default:
+	}
+	return p.fork(ctx)
 }
 
 func (p *Pool) fork(ctx context.Context) (*slot, error) {
@@ -268,16 +276,44 @@ func (p *Pool) warm(s *slot) error {
 	return nil
 }
 
-// recycle makes an interpreter pristine again, or replaces it by a new one, if more are wanted.
-func (p *Pool) recycle(s *slot) {
+// give takes an interpreter back off the caller's path, and calls release when all is done.
+func (p *Pool) give(s *slot, release func()) {
 	if s != nil {
-		if s.in.Reset(p.img.state) == nil {
-			p.resets.Add(1)
-			p.keep(s)
-			return
+		select {
+		case p.used <- s:
+		default:
+			s.in.Close()
 		}
-		s.in.Close() // its memory has grown, or it is gone
 	}
+	p.work.Go(func() {
+		defer release()
+		if s != nil {
+			select {
+			case used := <-p.used:
+				if p.reset(used) {
+					p.keep(used)
+					return
+				}
+			default: // take was faster
+				return
+			}
+		}
+		p.refill()
+	})
+}
+
+// reset makes an interpreter pristine again. One that cannot be is closed: its memory has grown, or it is gone.
+func (p *Pool) reset(s *slot) bool {
+	if s.in.Reset(p.img.state) != nil {
+		s.in.Close()
+		return false
+	}
+	p.resets.Add(1)
+	return true
+}
+
+// refill makes a new interpreter ready if too few are.
+func (p *Pool) refill() {
 	select {
 	case <-p.closing:
 		return
@@ -304,14 +340,6 @@ func (p *Pool) keep(s *slot) {
 	default:
 		s.in.Close()
 	}
-}
-
-// give takes an interpreter back off the caller's path, together with its place.
-func (p *Pool) give(s *slot, release func()) {
-	p.work.Go(func() {
-		p.recycle(s)
-		release()
-	})
 }
 
 // newSeed is what the random module of a session begins with.
