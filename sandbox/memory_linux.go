@@ -108,11 +108,11 @@ func (r *region) private(size uint64) ([]uint64, error) {
 
 // A scanRequest is struct pm_scan_arg of linux/fs.h, and a scanRange struct page_region.
 type scanRequest struct {
-	size, flags, start, end, walkEnd, vec, vecLen, maxPages     uint64
+	size, _, start, end, walkEnd, vec, vecLen, _                uint64 // flags, maxPages
 	categoryInverted, categoryMask, categoryAnyOf, returnedMask uint64
 }
 
-type scanRange struct{ start, end, categories uint64 }
+type scanRange struct{ start, end, _ uint64 } // categories
 
 const (
 	pagemapScan      = 0xc0606610 // PAGEMAP_SCAN, with the size of its argument

@@ -109,10 +109,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(404)
 		return
 	case "/redirect":
-		http.Redirect(w, r, "/landed", 302)
+		http.Redirect(w, r, "/landed", http.StatusFound)
 		return
 	case "/away":
-		http.Redirect(w, r, "http://169.254.169.254/", 302)
+		http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
 		return
 	case "/long":
 		w.Write(make([]byte, 2000))

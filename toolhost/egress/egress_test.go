@@ -250,7 +250,7 @@ func TestNextAddressIsTried(t *testing.T) {
 // echo answers with the request as the server saw it.
 func echo(w http.ResponseWriter, r *http.Request) {
 	if to := r.URL.Query().Get("to"); to != "" {
-		status := 302
+		status := http.StatusFound
 		fmt.Sscan(r.URL.Query().Get("status"), &status)
 		w.Header().Set("Location", to)
 		w.WriteHeader(status)
@@ -359,7 +359,9 @@ func TestRedirects(t *testing.T) {
 
 func TestRedirectLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/"+r.URL.Path[1:]+"x", 302) })
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/"+r.URL.Path[1:]+"x", http.StatusFound)
+	})
 	for limit, want := range map[int]int{0: egress.DefaultRedirects + 1, 2: 3} {
 		c := w.client(t, egress.Options{Policy: policy(t, "http://a.example"), Limits: egress.Limits{Redirects: limit}}).Session()
 		_, _, err := get(c, "http://a.example/")
@@ -368,7 +370,7 @@ func TestRedirectLimit(t *testing.T) {
 		}
 	}
 	c := w.client(t, egress.Options{Policy: policy(t, "http://a.example"), Limits: egress.Limits{Redirects: -1}})
-	if status, _, err := get(c, "http://a.example/"); status != 302 || err != nil {
+	if status, _, err := get(c, "http://a.example/"); status != http.StatusFound || err != nil {
 		t.Errorf("without redirects: %d, %v", status, err)
 	}
 }
@@ -669,7 +671,7 @@ func TestSecrets(t *testing.T) {
 			}
 			w.Header().Set("Location", to)
 			w.Header().Set("X-Echo", r.Header.Get("X-Key"))
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 			return
 		}
 		w.Header().Set("X-Echo", "was "+r.Header.Get("X-Key"))
