@@ -1,5 +1,5 @@
-// Package host gives plugins the services of their host as files, so that every language which can open, write and read a
-// file can use them, without a library.
+// Package host gives plugins the services of their host as files, so that every language which can open, write and read
+// a file can use them, without a library.
 //
 // It owns the files, what is written to and read from them, their limits, the values that plugins keep (Store), and the
 // recording and replaying of all that (Tape). It does not know which requests are allowed: that is the egress client's
@@ -16,16 +16,16 @@
 //	{"status": 200, "url": "https://api.example.com/v1/items?q=1",
 //	 "headers": {"content-type": "application/json"}, "body": "{}"}
 //
-// Only "url" is needed; the method is GET without one. A body that is no UTF-8 text is in "body_base64", in requests and in
-// responses. Redirects are followed as far as they are allowed, and "url" of the response says where they led. Names of
-// response headers are in lower case, several values of one are joined by ", ". Bodies are never compressed. When there is
-// no response, the answer is
+// Only "url" is needed; the method is GET without one. A body that is no UTF-8 text is in "body_base64", in requests
+// and in responses. Redirects are followed as far as they are allowed, and "url" of the response says where they led.
+// Names of response headers are in lower case, several values of one are joined by ", ". Bodies are never compressed.
+// When there is no response, the answer is
 //
 //	{"error": {"code": "denied", "message": "GET https://… is denied: …", "rule": "GET https://api.example.com"}}
 //
-// with one of the codes "bad_request" (the request is wrong, the message says where), "denied" (rule is the line that the
-// operator would have to add), "limit" (size, number), "timeout", "unreachable" (name, connection, TLS, protocol) and
-// "replay" (see Tape). Reads and writes themselves do not fail for such reasons.
+// with one of the codes "bad_request" (the request is wrong, the message says where), "denied" (rule is the line that
+// the operator would have to add), "limit" (size, number), "timeout", "unreachable" (name, connection, TLS, protocol)
+// and "replay" (see Tape). Reads and writes themselves do not fail for such reasons.
 //
 // The file is a stream in both directions, and positions in it mean nothing: seeking succeeds and changes nothing. The
 // first read after a write sends what was written and waits; the following ones give the rest of the response up to its
@@ -37,10 +37,11 @@
 //
 // # /host/kv/KEY
 //
-// Values that outlive the call: ordinary files, without folders. They can be listed, renamed and removed. A key has 1 to 80
-// bytes of UTF-8 without slashes and control characters and does not begin with a dot. What is read is the value at the
-// time of opening. What is written becomes the value all at once, when the file is closed or synced, or the guest ends; of
-// two calls that write the same key the last one wins. A value that would be too large, and one too many, is ENOSPC.
+// Values that outlive the call: ordinary files, without folders. They can be listed, renamed and removed. A key has 1
+// to 80 bytes of UTF-8 without slashes and control characters and does not begin with a dot. What is read is the value
+// at the time of opening. What is written becomes the value all at once, when the file is closed or synced, or the
+// guest ends; of two calls that write the same key the last one wins. A value that would be too large, and one too
+// many, is ENOSPC.
 //
 // # /host/log
 //
@@ -75,8 +76,8 @@ type Options struct {
 	Replay *Tape // stands in for Client and KV; may be nil
 }
 
-// Limits bound what the files of a call take. Zeros stand for the defaults. Requests and responses are also bound by the
-// limits of the egress client, and stored values by those of the Store.
+// Limits bound what the files of a call take. Zeros stand for the defaults. Requests and responses are also bound by
+// the limits of the egress client, and stored values by those of the Store.
 type Limits struct {
 	Request   int // bytes of the JSON text of a request; then EFBIG
 	LogBytes  int // beyond them lines are dropped
@@ -86,8 +87,8 @@ type Limits struct {
 	Held      int // bytes of requests, unread answers and values of all open files; then ENOSPC, or an answer "limit"
 }
 
-// The defaults of Limits. A line of the log and a message have at most MaxLine and MaxMessage bytes; longer lines become
-// several, longer messages are cut.
+// The defaults of Limits. A line of the log and a message have at most MaxLine and MaxMessage bytes; longer lines
+// become several, longer messages are cut.
 const (
 	DefaultRequest   = 12 << 20
 	DefaultLogBytes  = 64 << 10

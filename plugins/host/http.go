@@ -210,7 +210,8 @@ func (f *httpFile) send() *flight {
 		a := f.fs.answer(ctx, text)
 		f.fs.hold(-len(text))
 		if x.text = encode(a); !f.fs.hold(len(x.text)) {
-			x.text = encode(failed(codeLimit, "the answer is too large beside what other open files hold: %d bytes, at most %d", len(x.text), f.fs.limits.Held))
+			const text = "the answer is too large beside what other open files hold: %d bytes, at most %d"
+			x.text = encode(failed(codeLimit, text, len(x.text), f.fs.limits.Held))
 			return
 		}
 		x.held = len(x.text)

@@ -14,8 +14,9 @@ import (
 	"unicode/utf8"
 )
 
-// A Store keeps the values of one plugin. It is safe for concurrent use. Errors wrap ErrKey for a key that cannot be one,
-// fs.ErrNotExist for one that is not there, and ErrFull for what does not fit. Callers and the Store do not share slices.
+// A Store keeps the values of one plugin. It is safe for concurrent use. Errors wrap ErrKey for a key that cannot be
+// one, fs.ErrNotExist for one that is not there, and ErrFull for what does not fit. Callers and the Store do not share
+// slices.
 type Store interface {
 	Get(key string) ([]byte, error)
 	Set(key string, value []byte) error
@@ -28,7 +29,7 @@ type Store interface {
 
 // Errors of a Store.
 var (
-	ErrKey  = fmt.Errorf("a key must have 1 to %d bytes of UTF-8, no slash, no control characters, and no dot at the beginning", maxKeyBytes)
+	ErrKey  = errors.New("a key must have 1 to 80 bytes of UTF-8, no slash, no control characters, and no dot at the beginning")
 	ErrFull = errors.New("the store is full")
 )
 
@@ -50,7 +51,8 @@ const (
 )
 
 func checkKey(key string) error {
-	if key == "" || len(key) > maxKeyBytes || !utf8.ValidString(key) || key[0] == '.' || strings.ContainsFunc(key, func(r rune) bool { return r == '/' || unicode.IsControl(r) }) {
+	if key == "" || len(key) > maxKeyBytes || key[0] == '.' || strings.Contains(key, "/") ||
+		!utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
 		return fmt.Errorf("key %.100q: %w", key, ErrKey)
 	}
 	return nil
@@ -182,8 +184,8 @@ func (s *MemStore) Fits(key string, size int64) error {
 }
 
 // DirStore is a Store in a directory, a file for each value, which nobody else may use meanwhile. A value is there as a
-// whole or not at all: it is written to another file, which then takes its place. Bytes of a key other than small letters,
-// digits, "-", "_" and "." are percent-encoded, so that file systems which ignore case keep keys apart.
+// whole or not at all: it is written to another file, which then takes its place. Bytes of a key other than small
+// letters, digits, "-", "_" and "." are percent-encoded, so that file systems which ignore case keep keys apart.
 type DirStore struct {
 	root *os.Root
 

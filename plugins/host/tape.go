@@ -19,11 +19,11 @@ import (
 // A Tape is what the host said to guests in one or more calls, kept to be said again: tests of a plugin then need no
 // network and no store, and find the world as it was.
 //
-// As Options.Record it gets every request of /host/http with its answer, errors included, and of /host/kv every value as
-// it was when it was first asked for. As Options.Replay it answers in place of both. An equal request (method, URL, header
-// and body) gets the answer that it had, the second one the second answer and so on; one that is not on the tape gets the
-// error "replay", and nothing ever reaches the network. Keys begin with what the tape has; one that it knows nothing of
-// fails with EIO. Missed tells both. Values that are written live as long as the tape.
+// As Options.Record it gets every request of /host/http with its answer, errors included, and of /host/kv every value
+// as it was when it was first asked for. As Options.Replay it answers in place of both. An equal request (method, URL,
+// header and body) gets the answer that it had, the second one the second answer and so on; one that is not on the tape
+// gets the error "replay", and nothing ever reaches the network. Keys begin with what the tape has; one that it knows
+// nothing of fails with EIO. Missed tells both. Values that are written live as long as the tape.
 //
 // A tape holds what was sent and received, except for secrets, which are added and masked behind it.
 type Tape struct {
@@ -166,7 +166,8 @@ func (t *Tape) play(r request) *answer {
 
 // equal compares what is sent.
 func (r request) equal(o request) bool {
-	return r.Method == o.Method && r.URL == o.URL && bytes.Equal(r.body(), o.body()) && reflect.DeepEqual(r.header(), o.header())
+	return r.Method == o.Method && r.URL == o.URL && bytes.Equal(r.body(), o.body()) &&
+		reflect.DeepEqual(r.header(), o.header())
 }
 
 // header has names in lower case.
@@ -239,7 +240,8 @@ func (s *replayingStore) values(key string, all bool) (*MemStore, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.store == nil {
-		t.store = NewMemStore(StoreLimits{Bytes: math.MaxInt64, Keys: math.MaxInt, Value: math.MaxInt64}) // it is known what fits
+		// It is known what fits.
+		t.store = NewMemStore(StoreLimits{Bytes: math.MaxInt64, Keys: math.MaxInt, Value: math.MaxInt64})
 		for key, value := range t.kv {
 			if value == nil {
 				continue

@@ -123,8 +123,8 @@ type reach struct {
 	list     []netip.Prefix
 }
 
-// refuse says why an address is out of reach, or "". Networks must list an address alone, not in a larger range, when it
-// is one that nobody means by a range.
+// refuse says why an address is out of reach, or "". Networks must list an address alone, not in a larger range, when
+// it is one that nobody means by a range.
 func (r reach) refuse(a netip.Addr) string {
 	if len(r.list) == 0 {
 		return special(a)

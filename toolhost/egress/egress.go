@@ -1,23 +1,24 @@
 // Package egress makes the requests that tools want to make to the outside, and only those that a policy allows.
 //
-// It owns what is allowed (Rule, Policy), what a URL means, which addresses are public, the connections, the limits, and
-// the secrets that requests carry. It does not know who asks: plugins, MCP servers and the browser each have a Client of
-// their own policy. A Policy is immutable; a Client and its sessions are safe for concurrent use.
+// It owns what is allowed (Rule, Policy), what a URL means, which addresses are public, the connections, the limits,
+// and the secrets that requests carry. It does not know who asks: plugins, MCP servers and the browser each have a
+// Client of their own policy. A Policy is immutable; a Client and its sessions are safe for concurrent use.
 //
 // A request is checked before anything is sent, and again at every redirect: its URL is brought into one form, which is
-// compared with the rules and is also what is sent. The name is resolved once for a connection, without search domains if
-// it has a dot (single labels are names of the local network or of the hosts file); every address of the answer must be within reach of the rule, and the connection goes to one of these
-// addresses, so that a second answer has nobody to fool. Connections are kept apart by the networks that their rules
-// reach, and never shared between Clients. Proxies of the environment are not used.
+// compared with the rules and is also what is sent. The name is resolved once for a connection, without search domains
+// if it has a dot (single labels are names of the local network or of the hosts file); every address of the answer must
+// be within reach of the rule, and the connection goes to one of these addresses, so that a second answer has nobody to
+// fool. Connections are kept apart by the networks that their rules reach, and never shared between Clients. Proxies of
+// the environment are not used.
 //
 // A redirect never leads from https to http. To another origin it carries no header of the request but Accept,
 // Accept-Language and User-Agent, no body and no secret, and must be one that becomes a GET or already is one.
 //
 // Secrets are put into the header after all checks. The request that a response shows does not have them, records and
 // errors name their handles only, and a server that sends a secret back has it masked with asterisks in the header and
-// the body, in plain form and as JSON, HTML, URLs and base64 write it. Requests with a secret have no Range, so that nobody
-// can fetch an echo in pieces. That is for servers which show requests to people who debug, not against a server that
-// wants to tell: an audience is trusted with its secret.
+// the body, in plain form and as JSON, HTML, URLs and base64 write it. Requests with a secret have no Range, so that
+// nobody can fetch an echo in pieces. That is for servers which show requests to people who debug, not against a server
+// that wants to tell: an audience is trusted with its secret.
 package egress
 
 import (
@@ -48,8 +49,8 @@ type Options struct {
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Dial connects to an address that was checked; nil uses the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Record, if set, is called once for every request, redirect and tunnel when it has ended, also for what was denied.
-	// It may be called from several goroutines and must not block.
+	// Record, if set, is called once for every request, redirect and tunnel when it has ended, also for what was
+	// denied. It may be called from several goroutines and must not block.
 	Record func(Record)
 }
 
@@ -98,7 +99,8 @@ var ErrClosed = errors.New("egress client is closed")
 // New returns a client. It fails for a secret that cannot be used.
 func New(o Options) (*Client, error) {
 	c := &core{
-		policy: o.Policy, limits: o.Limits.complete(), sameOrigin: o.SameOrigin, roots: o.RootCAs, lookup: o.Lookup, dialer: o.Dial,
+		policy: o.Policy, limits: o.Limits.complete(), sameOrigin: o.SameOrigin, roots: o.RootCAs,
+		lookup: o.Lookup, dialer: o.Dial,
 		record: o.Record, pools: map[string]*http.Transport{},
 	}
 	if c.policy == nil {
@@ -148,10 +150,11 @@ func (c *Client) Close() {
 	}
 }
 
-// HTTP returns a standard client that makes its requests here. It keeps no cookies. Set a Timeout only to have less than
-// Limits.Total.
+// HTTP returns a standard client that makes its requests here. It keeps no cookies. Set a Timeout only to have less
+// than Limits.Total.
 func (c *Client) HTTP() *http.Client {
-	return &http.Client{Transport: c, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	asIs := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: c, CheckRedirect: asIs}
 }
 
 // Check says why a request would be denied, as Policy.Check does.
@@ -284,7 +287,9 @@ func (c *core) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		return nil, context.Cause(ctx)
 	case errors.As(err, &dns):
 		// Without the server, which is nobody's concern, and the dot.
-		return nil, &net.DNSError{Err: dns.Err, Name: host, IsTimeout: dns.IsTimeout, IsTemporary: dns.IsTemporary, IsNotFound: dns.IsNotFound}
+		return nil, &net.DNSError{
+			Err: dns.Err, Name: host, IsTimeout: dns.IsTimeout, IsTemporary: dns.IsTemporary, IsNotFound: dns.IsNotFound,
+		}
 	case err != nil:
 		return nil, fmt.Errorf("resolve %s: %w", host, err)
 	case len(list) == 0:
@@ -297,8 +302,8 @@ func (c *core) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return list, nil
 }
 
-// DialContext opens a tunnel to "host:port", for a proxy that was asked to CONNECT. What goes through a tunnel cannot be
-// seen, so only rules without methods and paths allow one; their scheme does not matter. The connection counts as a
+// DialContext opens a tunnel to "host:port", for a proxy that was asked to CONNECT. What goes through a tunnel cannot
+// be seen, so only rules without methods and paths allow one; their scheme does not matter. The connection counts as a
 // request until it is closed, has no deadlines of its own, and ends at Limits.Total and Limits.Bytes.
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	start := time.Now()

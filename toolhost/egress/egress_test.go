@@ -925,3 +925,25 @@ func TestClosedClient(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the checks cost beside the request itself.
+func BenchmarkRequest(b *testing.B) {
+	w := newWorld(b, hello)
+	secrets := []egress.Secret{{Name: "n", Value: "12345678", Header: "X", Audience: policy(b, "http://a.example at 93.184.216.34").Rules()[0]}}
+	for name, c := range map[string]*http.Client{
+		"egress":             w.client(b, egress.Options{Policy: policy(b, "http://a.example")}).HTTP(),
+		"egress with secret": w.client(b, egress.Options{Policy: policy(b, "http://a.example"), Secrets: secrets}).HTTP(),
+		"standard client":    {Transport: &http.Transport{DialContext: w.dial}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				resp, err := c.Get("http://a.example/")
+				if err != nil {
+					b.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		})
+	}
+}

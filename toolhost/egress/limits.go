@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// Limits bound what a Client does. Zeros stand for the defaults, negative values for no limit, except where it says more.
+// Limits bound what a Client does. Zeros stand for the defaults, negative values for no limit, except where it says
+// more.
 type Limits struct {
 	Redirects      int           // that are followed; negative: none, and callers get the response that redirects
 	RequestHeader  int64         // bytes of URL and header
 	RequestBody    int64         // bytes
-	ResponseHeader int64         // bytes; there is always a limit
+	ResponseHeader int64         // bytes, always limited; HTTP/2 then gives the connection up, without a LimitError
 	ResponseBody   int64         // bytes, decompressed
-	Dial           time.Duration // for name, connection and TLS; there is always a limit
+	Dial           time.Duration // for name and connection, and for TLS; always limited
 	Header         time.Duration // from the request to the header of its response
 	Total          time.Duration // from the call to the end of the body, redirects included; also of a tunnel
-	Concurrent     int           // requests and tunnels at the same time, of a Client and its sessions; there is always a limit
+	Concurrent     int           // requests and tunnels at the same time, of a Client and its sessions; always limited
 	Requests       int64         // of a session, redirects and tunnels included
 	Bytes          int64         // of a session's bodies and tunnels, both directions
 }

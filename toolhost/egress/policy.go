@@ -86,11 +86,14 @@ func (p *Policy) Rules() []Rule {
 
 // Covers reports whether one rule of the policy allows everything that a rule asks for.
 func (p *Policy) Covers(asked Rule) bool {
-	return p != nil && slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Covers(asked) }) && (p.asked == nil || p.asked.Covers(asked))
+	if p == nil || p.asked != nil && !p.asked.Covers(asked) {
+		return false
+	}
+	return slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Covers(asked) })
 }
 
-// Check says with a *DeniedError or another error why no rule allows a request, without looking at addresses that a name
-// has. A Client checks by itself.
+// Check says with a *DeniedError or another error why no rule allows a request, without looking at addresses that a
+// name has. A Client checks by itself.
 func (p *Policy) Check(method, rawURL string) error {
 	if err := checkMethod(method); err != nil {
 		return fmt.Errorf("method: %w", err)
@@ -160,8 +163,8 @@ func suggestion(method string, t target) string {
 	return method + " " + t.origin()
 }
 
-// allow returns the address rules of all rules that allow a request; one of them must hold for what is dialled. A tunnel
-// has no method.
+// allow returns the address rules of all rules that allow a request; one of them must hold for what is dialled. A
+// tunnel has no method.
 func (p *Policy) allow(method string, t target, url string) ([]reach, *DeniedError) {
 	if p == nil {
 		p = &Policy{}

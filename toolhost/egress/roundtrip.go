@@ -25,12 +25,14 @@ func (e *RequestError) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// RoundTrip implements http.RoundTripper. It follows redirects: the request of the response is the last one. Errors are a
-// *RequestError, a *DeniedError, a *LimitError, the context's, or those of the network. The header's hop-by-hop fields, Accept-Encoding
-// and Host are not the caller's to set and are left out: bodies arrive decompressed. The body of the response must be
-// closed.
+// RoundTrip implements http.RoundTripper. It follows redirects: the request of the response is the last one. Errors are
+// a *RequestError, a *DeniedError, a *LimitError, the context's, or those of the network. The header's hop-by-hop
+// fields, Accept-Encoding and Host are not the caller's to set and are left out: bodies arrive decompressed. The body
+// of the response must be closed.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
-	x := &exchange{c: c, method: req.Method, header: req.Header, body: req.Body, length: req.ContentLength, getBody: req.GetBody}
+	x := &exchange{
+		c: c, method: req.Method, header: req.Header, body: req.Body, length: req.ContentLength, getBody: req.GetBody,
+	}
 	if x.method == "" {
 		x.method = http.MethodGet
 	}
@@ -191,10 +193,12 @@ func (x *exchange) try(u *url.URL, t target, h *hop) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := (&http.Request{Method: x.method, URL: u, Host: u.Host, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).
-		WithContext(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
-			GotConn: func(i httptrace.GotConnInfo) { h.rec.Address = i.Conn.RemoteAddr().String() },
-		}))
+	out := &http.Request{
+		Method: x.method, URL: u, Host: u.Host, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	out = out.WithContext(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { h.rec.Address = i.Conn.RemoteAddr().String() },
+	}))
 	for name, values := range x.header {
 		if name = http.CanonicalHeaderKey(name); !perHop(name) && (!x.foreign || kept(name)) {
 			out.Header[name] = append(out.Header[name], values...)
@@ -267,7 +271,8 @@ func (x *exchange) explain(err error, u *url.URL, t target) error {
 		return limit
 	case errors.As(err, &denied):
 		return denied
-	case strings.Contains(err.Error(), "response headers exceeded"), strings.Contains(err.Error(), "response header list larger"): // no types
+	case strings.Contains(err.Error(), "response headers exceeded"), // there are no types for these
+		strings.Contains(err.Error(), "response header list larger"):
 		return overBytes("response header", x.c.limits.ResponseHeader)
 	case errors.As(err, &slow) && slow.Timeout() && strings.Contains(err.Error(), "awaiting response headers"):
 		return overTime("response header time", x.c.limits.Header)
@@ -343,9 +348,10 @@ func (x *exchange) finish(req *http.Request, u *url.URL, resp *http.Response, h 
 		}
 	}
 	out := &http.Response{
-		Status: resp.Status, StatusCode: resp.StatusCode, Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
-		Header: resp.Header, ContentLength: resp.ContentLength, TransferEncoding: resp.TransferEncoding, Uncompressed: resp.Uncompressed,
-		Request: &clean, TLS: resp.TLS,
+		Status: resp.Status, StatusCode: resp.StatusCode,
+		Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
+		Header: resp.Header, ContentLength: resp.ContentLength, TransferEncoding: resp.TransferEncoding,
+		Uncompressed: resp.Uncompressed, Request: &clean, TLS: resp.TLS,
 	}
 	body := io.Reader(&receivedBody{h: h})
 	if m := newMasker(x.secrets); m != nil {

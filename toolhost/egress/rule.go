@@ -16,15 +16,15 @@ import (
 //	GET,HEAD https://*.example.com/v1/**
 //	http://localhost:8080 at 127.0.0.1,::1
 //
-// Without methods all are allowed, except CONNECT and TRACE. The scheme is http or https. The host is a name, an address
-// (IPv6 in brackets), "*.example.com" for every name below example.com, or "*" for every host. Without a port it is the
-// scheme's; ":*" is every port. A path is compared with the decoded path of the URL, segment by segment: "*" within a
-// segment stands for any characters, and a last segment "**" for everything below and the folder itself. Without a path
-// every path is allowed.
+// Without methods all are allowed, except CONNECT and TRACE. The scheme is http or https. The host is a name, an
+// address (IPv6 in brackets), "*.example.com" for every name below example.com, or "*" for every host. Without a port
+// it is the scheme's; ":*" is every port. A path is compared with the decoded path of the URL, segment by segment: "*"
+// within a segment stands for any characters, and a last segment "**" for everything below and the folder itself.
+// Without a path every path is allowed.
 //
-// A rule reaches public addresses only. Networks behind "at" (addresses or CIDR blocks) are the only ones that its hosts
-// may have instead; so they are what allows private addresses. A rule whose host is an address lists that address.
-// Metadata, multicast and unspecified addresses must be listed alone, not as part of a block.
+// A rule reaches public addresses only. Networks behind "at" (addresses or CIDR blocks) are the only ones that its
+// hosts may have instead; so they are what allows private addresses. A rule whose host is an address lists that
+// address. Metadata, multicast and unspecified addresses must be listed alone, not as part of a block.
 //
 // The zero Rule allows nothing.
 type Rule struct {
@@ -41,7 +41,8 @@ type Rule struct {
 func ParseRule(line string) (Rule, error) {
 	var r Rule
 	fields := strings.Fields(line)
-	if len(fields) > 0 && (strings.Trim(fields[0], "ABCDEFGHIJKLMNOPQRSTUVWXYZ,") == "" || len(fields) > 1 && strings.Contains(fields[1], "://")) {
+	upper := len(fields) > 0 && strings.Trim(fields[0], "ABCDEFGHIJKLMNOPQRSTUVWXYZ,") == ""
+	if upper || len(fields) > 1 && strings.Contains(fields[1], "://") {
 		for m := range strings.SplitSeq(fields[0], ",") {
 			if err := checkMethod(m); err != nil {
 				return Rule{}, fmt.Errorf("method: %w", err)
@@ -170,8 +171,8 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// checkMethod allows the methods that rules can name. CONNECT makes tunnels, which have their own check, and TRACE echoes
-// headers that a caller must not see.
+// checkMethod allows the methods that rules can name. CONNECT makes tunnels, which have their own check, and TRACE
+// echoes headers that a caller must not see.
 func checkMethod(m string) error {
 	const most = 32
 	switch {
@@ -231,12 +232,16 @@ func (r *Rule) UnmarshalText(text []byte) (err error) {
 // Covers reports whether the rule allows every request that another one allows. Networks are not compared: they are for
 // the rule that grants to say.
 func (r Rule) Covers(o Rule) bool {
-	methods := len(r.methods) == 0 || len(o.methods) > 0 && !slices.ContainsFunc(o.methods, func(m string) bool { return !slices.Contains(r.methods, m) })
-	return o.scheme != "" && r.scheme == o.scheme && methods && (r.port == 0 || r.port == o.port) && r.coversHost(o) && patternCovers(r.path, o.path)
+	other := func(m string) bool { return !slices.Contains(r.methods, m) }
+	methods := len(r.methods) == 0 || len(o.methods) > 0 && !slices.ContainsFunc(o.methods, other)
+	return o.scheme != "" && r.scheme == o.scheme && methods && (r.port == 0 || r.port == o.port) &&
+		r.ownsHost(o.host, o.addr) && patternCovers(r.path, o.path)
 }
 
-func (r Rule) coversHost(o Rule) bool {
-	return r.host == "*" || r.host == o.host || strings.HasPrefix(r.host, ".") && !o.addr.IsValid() && strings.HasSuffix(o.host, r.host)
+// ownsHost compares with a host, or with the pattern of another rule.
+func (r Rule) ownsHost(host string, addr netip.Addr) bool {
+	below := strings.HasPrefix(r.host, ".") && !addr.IsValid() && strings.HasSuffix(host, r.host)
+	return r.host == "*" || r.host == host || below
 }
 
 // patternCovers compares two patterns; it may say no where a cleverer look would say yes.
@@ -265,8 +270,8 @@ func patternCovers(p, o string) bool {
 
 // origin reports whether the rule is for the host and port of a target, and its scheme if it has one.
 func (r Rule) origin(t target) bool {
-	host := r.host == "*" || r.host == t.host || strings.HasPrefix(r.host, ".") && !t.addr.IsValid() && strings.HasSuffix(t.host, r.host)
-	return r.scheme != "" && host && (r.port == 0 || r.port == t.port) && (t.scheme == "" || r.scheme == t.scheme)
+	return r.scheme != "" && r.ownsHost(t.host, t.addr) && (r.port == 0 || r.port == t.port) &&
+		(t.scheme == "" || r.scheme == t.scheme)
 }
 
 func (r Rule) matches(method string, t target) bool {

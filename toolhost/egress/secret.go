@@ -61,7 +61,7 @@ func (s Secret) check() error {
 	case a.host == "*" || strings.HasPrefix(a.host, ".") || a.port == 0:
 		return fail("audience", "%s must be one host and port", a)
 	case a.scheme == "http" && len(a.at) == 0:
-		return fail("audience", "%s would send it readable over the internet: use https, or say at which networks the host is", a)
+		return fail("audience", "%s would send it readable over the internet: use https, or say behind \"at\" where the host is", a)
 	}
 	return nil
 }
@@ -102,7 +102,8 @@ func newMasker(secrets []Secret) *masker {
 func forms(s string) []string {
 	quoted, _ := json.Marshal(s) // a string always can
 	escaped := string(quoted[1 : len(quoted)-1])
-	plain := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(escaped) // most languages leave these
+	// Most languages leave these.
+	plain := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(escaped)
 	return []string{
 		s, escaped, plain, strings.ReplaceAll(plain, "/", `\/`), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s),
 		base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)),

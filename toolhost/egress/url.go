@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -38,7 +39,8 @@ func parseURL(raw string) (*url.URL, target, error) {
 	fail := func(field, format string, args ...any) (*url.URL, target, error) {
 		return nil, target{}, fmt.Errorf("url: %s: %s", field, fmt.Sprintf(format, args...))
 	}
-	switch i := strings.IndexFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || r == utf8.RuneError }); {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || r == utf8.RuneError }
+	switch i := strings.IndexFunc(raw, odd); {
 	case len(raw) > maxURLBytes:
 		return fail("length", "%d bytes, at most %d", len(raw), maxURLBytes)
 	case i >= 0:
@@ -138,7 +140,8 @@ func parseHost(s string) (host string, addr netip.Addr, err error) {
 	if !isNumber(last) {
 		return host, addr, nil
 	}
-	// Programs read hosts that end in a number as IPv4 addresses, in decimal, octal or hexadecimal, with one to four parts.
+	// Programs read hosts that end in a number as IPv4 addresses, in decimal, octal or hexadecimal, with one to four
+	// parts.
 	if addr, err = netip.ParseAddr(host); err != nil || !addr.Is4() {
 		return "", addr, fmt.Errorf("%q ends in a number and is no IPv4 address in its usual form, four decimal numbers", s)
 	}
@@ -152,8 +155,8 @@ func isNumber(label string) bool {
 	return strings.Trim(label, "0123456789") == ""
 }
 
-// asciiName maps a name as browsers do (UTS 46) and checks what comes out. Look-alikes of ASCII letters, digits and dots
-// become these, all other letters Punycode, so that a name which merely looks like one in a rule is another name.
+// asciiName maps a name as browsers do (UTS 46) and checks what comes out. Look-alikes of ASCII letters, digits and
+// dots become these, all other letters Punycode, so that a name which merely looks like one in a rule is another name.
 func asciiName(s string) (string, error) {
 	const most = 253
 	if len(s) > 4*most { // before Punycode, whose cost is quadratic
@@ -198,12 +201,13 @@ func isASCII(s string) bool {
 // backslashes, something encoded twice, dot segments, empty segments, parameters behind dots. No pattern matches those.
 func plainPath(u *url.URL) string {
 	p := u.Path
-	if strings.Count(p, "/") != strings.Count(u.EscapedPath(), "/") || strings.ContainsAny(p, "\\%;") || !utf8.ValidString(p) {
+	encoded := strings.Count(p, "/") != strings.Count(u.EscapedPath(), "/") || strings.Contains(p, "%")
+	if encoded || strings.ContainsAny(p, "\\;") || strings.ContainsFunc(p, unicode.IsControl) || !utf8.ValidString(p) {
 		return ""
 	}
 	segments := strings.Split(p[1:], "/")
 	for i, s := range segments {
-		if s == "." || s == ".." || s == "" && i < len(segments)-1 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
 			return ""
 		}
 	}
