@@ -116,7 +116,8 @@ var thirdParty = map[string][]string{
 // An entry that ends in a slash stands for the packages below it.
 var tools = []string{
 	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/gptoss/gptosstest/",
-	"inference/engine/enginetest", "inference/checkpoint/checkpointtest", "sandbox/python/build/instrument", "plugins/examples", "plugins/examples/",
+	"inference/engine/enginetest", "inference/checkpoint/checkpointtest", "sandbox/python/build/instrument",
+	"plugins/examples", "plugins/examples/",
 }
 
 func isTool(path string) bool {

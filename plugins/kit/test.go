@@ -1,0 +1,168 @@
+package kit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"chorale/plugins"
+)
+
+// A Check is one thing that was tried.
+type Check struct {
+	Tool, Name string
+	Wall       time.Duration
+	Note       string // what happened, where that is of interest
+	Err        error  // nil if it is as it should be
+}
+
+// Examples runs the examples of the manifest in order and compares what they give. The error is that of ctx or the host.
+func Examples(ctx context.Context, p *plugins.Plugin) ([]Check, error) {
+	var checks []Check
+	for _, t := range p.Manifest().Tools {
+		for i, e := range t.Examples {
+			c := Check{Tool: t.Name, Name: e.Name}
+			if c.Name == "" {
+				c.Name = fmt.Sprintf("example %d", i+1)
+			}
+			r, err := p.Call(ctx, plugins.Call{Tool: t.Name, Input: e.Input})
+			if err != nil {
+				return checks, err
+			}
+			c.Wall, c.Err = r.Wall, compare(e, r)
+			checks = append(checks, c)
+		}
+	}
+	return checks, nil
+}
+
+// compare says in what a result is not what an example wants.
+func compare(e plugins.Example, r plugins.Result) error {
+	switch {
+	case e.Error != "" && !r.Failed:
+		return fmt.Errorf("it must fail with %q; it gives %s", e.Error, cut(r.Text))
+	case e.Error != "" && !strings.Contains(r.Text, e.Error):
+		return fmt.Errorf("it must fail with %q; it fails with: %s", e.Error, cut(r.Text))
+	case e.Error != "":
+		return nil
+	case r.Failed:
+		return fmt.Errorf("it fails: %s", cut(r.Text))
+	case e.Text != nil && strings.TrimSpace(*e.Text) != strings.TrimSpace(r.Text):
+		return fmt.Errorf("text: %s", difference(strings.TrimSpace(r.Text), strings.TrimSpace(*e.Text)))
+	case e.Contains != "" && !strings.Contains(r.Text, e.Contains):
+		return fmt.Errorf("contains: there is no %q in %s", e.Contains, cut(r.Text))
+	case e.Output != nil && !sameJSON(e.Output, r.Structured):
+		return fmt.Errorf("output: %s", difference(compact(r.Structured), compact(e.Output)))
+	}
+	return nil
+}
+
+// sameJSON compares values; the order of members and the way to write a number do not matter.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+func compact(p []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, p) != nil {
+		return string(p)
+	}
+	return b.String()
+}
+
+// mostShown is how many bytes of a text are shown.
+const mostShown = 400
+
+func cut(s string) string {
+	if len(s) > mostShown {
+		return strings.ToValidUTF8(s[:mostShown], "") + " …"
+	}
+	return s
+}
+
+// difference shows both texts from shortly before the place where they part.
+func difference(got, want string) string {
+	at := 0
+	for at < len(got) && at < len(want) && got[at] == want[at] {
+		at++
+	}
+	if at = max(0, at-60); at > 0 {
+		return fmt.Sprintf("got  …%s\n want …%s", cut(strings.ToValidUTF8(got[at:], "")), cut(strings.ToValidUTF8(want[at:], "")))
+	}
+	return fmt.Sprintf("got  %s\n want %s", cut(got), cut(want))
+}
+
+// Faults tries the plugin in the ways a host may fail it: with no permission granted, without memory to spare, and
+// without time. Each tool is called with its first example that must succeed. A plugin may fail then, but must end and
+// say why. The grant that it has is given again at the end.
+func Faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant) ([]Check, error) {
+	var checks []Check
+	for _, t := range p.Manifest().Tools {
+		for _, e := range t.Examples {
+			if e.Error != "" {
+				continue
+			}
+			some, err := faults(ctx, p, grant, plugins.Call{Tool: t.Name, Input: e.Input})
+			checks = append(checks, some...)
+			if err != nil {
+				return checks, errors.Join(err, p.SetGrant(context.WithoutCancel(ctx), grant))
+			}
+			break
+		}
+	}
+	return checks, p.SetGrant(ctx, grant)
+}
+
+// memoryPage is the unit in which memories grow.
+const memoryPage = 65536
+
+func faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, c plugins.Call) ([]Check, error) {
+	if err := p.SetGrant(ctx, grant); err != nil {
+		return nil, err
+	}
+	normal, err := p.Call(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	less := plugins.Grant{SHA256: p.Hash()}
+	if grant != nil {
+		less = *grant
+	}
+	memory, slow := less, less
+	memory.Limits.MemoryBytes = max(normal.Memory-memoryPage, 1)
+	slow.Limits.TimeoutMS = 1
+	tries := []struct {
+		name  string
+		grant *plugins.Grant
+	}{{"nothing granted", nil}, {"too little memory", &memory}, {"1 ms of time", &slow}}
+	var checks []Check
+	for _, try := range tries {
+		check := Check{Tool: c.Tool, Name: try.name}
+		if err := p.SetGrant(ctx, try.grant); err != nil {
+			check.Note = "it does not start: " + cut(err.Error())
+			checks = append(checks, check)
+			continue
+		}
+		r, err := p.Call(ctx, c)
+		if err != nil {
+			return checks, err
+		}
+		check.Wall = r.Wall
+		switch {
+		case !r.Failed:
+			check.Note = "it does not mind"
+		case strings.TrimSpace(r.Text) == "":
+			check.Err = errors.New("it fails and does not say why")
+		default:
+			check.Note = "it fails: " + cut(strings.Join(strings.Fields(r.Text), " "))
+		}
+		checks = append(checks, check)
+	}
+	return checks, nil
+}
