@@ -40,6 +40,7 @@ var layering = map[string][]edge{
 		{"sandbox", "the files are of its kind"},
 		{"toolhost/egress", "makes the requests"},
 	},
+	"plugins/kit":      {{"plugins", "tests, measures and installs them"}},
 	"inference/engine": {{"inference/sample", "a step returns sampled tokens"}},
 	"inference/gptoss": {{"inference/checkpoint", "weights are views into the files"}},
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"chorale/plugins"
+	"chorale/plugins/kit"
 )
 
 // built is an entry of manifest.json: hashes by name of file.
@@ -92,5 +93,54 @@ func TestManifests(t *testing.T) {
 				t.Errorf("%s: tool %s has no examples", name, tool.Name)
 			}
 		}
+	}
+}
+
+// TestExamples runs what the manifests promise, through the loader.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for name := range readBuilt(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			checks, err := kit.Examples(t.Context(), p)
+			if err != nil || len(checks) == 0 {
+				t.Fatalf("%d examples were run: %v", len(checks), err)
+			}
+			for _, c := range checks {
+				if c.Err != nil {
+					t.Errorf("%s, %s: %v", c.Tool, c.Name, c.Err)
+				}
+			}
+		})
+	}
+}
+
+// TestExamplesFaults sees to it that an example which cannot do its work says why.
+func TestExamplesFaults(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"units", "html", "text", "image"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			checks, err := kit.Faults(t.Context(), p, nil)
+			if err != nil || len(checks) == 0 {
+				t.Fatalf("%d faults were tried: %v", len(checks), err)
+			}
+			for _, c := range checks {
+				if c.Err != nil {
+					t.Errorf("%s, %s: %v", c.Tool, c.Name, c.Err)
+				}
+				t.Logf("%s, %s: %s", c.Tool, c.Name, c.Note)
+			}
+		})
 	}
 }

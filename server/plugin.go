@@ -1,0 +1,581 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"chorale/plugins"
+	"chorale/plugins/kit"
+)
+
+// defaultPluginDir is where commands look for installed plugins.
+const defaultPluginDir = "plugins.d"
+
+func newPlugin(cfg *config, std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "plugin",
+		Usage: "write, test and install plugins: WebAssembly modules as tools",
+		Description: `A plugin is a program that reads JSON and prints a result, compiled to WASI, with a manifest beside it.
+plugins/GUIDE.md leads from nothing to a tested one in ten minutes.
+
+   chorale plugin new --lang go hello                     begin one in the folder hello
+   chorale plugin test hello/hello.wasm                   run the examples of its manifest
+   chorale plugin run hello.wasm greet '{"name":"Ada"}'   call a tool
+   chorale plugin install hello.wasm --dir plugins.d      put it where a server finds it`,
+		Commands: []*cli.Command{
+			newPluginNew(std), newPluginInspect(cfg, std), newPluginRun(cfg, std), newPluginTest(cfg, std), newPluginBench(cfg, std),
+			newPluginAttach(std), newPluginSign(std), newPluginVerify(std), newPluginInstall(std), newPluginList(std),
+		},
+	}
+}
+
+// words makes a validator for a command that takes so many words, at least and at most; names stand in its message.
+func words(least, most int, names string) cli.ArgValidatorFunc {
+	return func(_ context.Context, c *cli.Command) error {
+		switch n := c.Args().Len(); {
+		case n < least:
+			return fmt.Errorf("%s takes %s", c.FullName(), names)
+		case n > most:
+			return fmt.Errorf("%s: unexpected argument %q; it takes %s", c.FullName(), c.Args().Get(most), names)
+		}
+		return nil
+	}
+}
+
+func newPluginNew(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "new", Usage: "begin a plugin in a new folder", ArgsUsage: "NAME", ArgValidator: words(1, 1, "NAME"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "lang", Usage: "`LANGUAGE` to write it in: " + strings.Join(kit.Languages(), ", "), Required: true, Validator: func(s string) error {
+				if !slices.Contains(kit.Languages(), s) {
+					return fmt.Errorf("it is %q; it must be one of %s", s, strings.Join(kit.Languages(), ", "))
+				}
+				return nil
+			}},
+			&cli.StringFlag{Name: "dir", Usage: "write to `FOLDER`", DefaultText: "NAME", TakesFile: true},
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			name, folder := c.Args().First(), c.String("dir")
+			if folder == "" {
+				folder = name
+			}
+			files, err := kit.New(folder, name, c.String("lang"))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "%s: %s\n\nNext:\n  cd %s && ./build.sh\n  chorale plugin test %s.wasm\n", folder, strings.Join(files, " "), folder, name)
+			return nil
+		},
+	}
+}
+
+// runFlags are those of commands that run a plugin.
+func runFlags(cfg *config) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "grants", Usage: "grant what `FILE` of the operator says", TakesFile: true},
+		&cli.BoolFlag{Name: "trust", Usage: "grant the requests and the storage that the manifest asks for"},
+		&cli.StringSliceFlag{Name: "mount", Usage: "grant a directory that the manifest asks for: `PATH=DIRECTORY`, again for more"},
+		&cli.StringFlag{Name: "cache-dir", Value: defaultCacheDir(), Usage: "`DIRECTORY` of compiled code", TakesFile: true, Sources: cfg.sources("cache-dir")},
+	}
+}
+
+// openPlugin loads the plugin that the first word names, with what the flags grant.
+func openPlugin(ctx context.Context, c *cli.Command) (*plugins.Plugin, *plugins.Grant, error) {
+	o := plugins.Options{HostVersion: buildVersion()}
+	if dir := c.String("cache-dir"); dir != "" {
+		o.CacheDir = filepath.Join(dir, "plugins")
+	}
+	p, err := plugins.Open(ctx, c.Args().First(), o)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := grantOf(p, c)
+	if err == nil {
+		err = p.SetGrant(ctx, g)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
+	return p, g, nil
+}
+
+func grantOf(p *plugins.Plugin, c *cli.Command) (*plugins.Grant, error) {
+	mounts := map[string]string{}
+	for _, m := range c.StringSlice("mount") {
+		at, directory, ok := strings.Cut(m, "=")
+		if !ok {
+			return nil, fmt.Errorf("--mount is %q; it must be PATH=DIRECTORY", m)
+		}
+		mounts[at] = directory
+	}
+	file, trust := c.String("grants"), c.Bool("trust")
+	switch {
+	case file != "" && (trust || len(mounts) > 0):
+		return nil, errors.New("--grants says all that is granted; it goes with neither --trust nor --mount")
+	case trust || len(mounts) > 0:
+		g, err := kit.Trust(p, mounts)
+		if err == nil && !trust {
+			g.Net, g.KVBytes = nil, 0
+		}
+		return g, err
+	case file == "":
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	all, err := plugins.DecodeGrants(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	g, ok := all[p.Manifest().Name]
+	if !ok {
+		return nil, fmt.Errorf("%s grants nothing to a plugin %q", file, p.Manifest().Name)
+	}
+	return &g, nil
+}
+
+func newPluginInspect(cfg *config, std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "inspect", DisableSliceFlagSeparator: true, Usage: "show what a plugin is, and what it asks for and gets", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Flags: runFlags(cfg),
+		Action: func(ctx context.Context, c *cli.Command) (err error) {
+			p, _, err := openPlugin(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, p.Close()) }()
+			return inspectPlugin(p, c.Args().First(), std.out)
+		},
+	}
+}
+
+func inspectPlugin(p *plugins.Plugin, file string, out io.Writer) error {
+	s, err := plugins.ReadSource(file)
+	if err != nil {
+		return err
+	}
+	i, err := s.Inspect()
+	if err != nil {
+		return err
+	}
+	m := p.Manifest()
+	fmt.Fprintf(out, "%s %s: %s\n", m.Name, m.Version, m.Description)
+	mode := ""
+	if i.ABI == plugins.ABIReactor {
+		mode = ", instance " + string(cmp.Or(m.Instance, plugins.InstanceFresh))
+	}
+	fmt.Fprintf(out, "module: %s%s, %d bytes, ready in %v\n", i.ABI, mode, len(s.Wasm), p.CompileTime().Round(time.Microsecond))
+	imported := make([]string, 0, len(i.Imports))
+	for module, names := range i.Imports {
+		imported = append(imported, fmt.Sprintf("%s (%d functions)", module, len(names)))
+	}
+	slices.Sort(imported)
+	fmt.Fprintf(out, "imports: %s\ntools:\n", strings.Join(imported, ", "))
+	for _, t := range m.Tools {
+		fmt.Fprintf(out, "  %s: %s (output %s, %d examples)\n", t.Name, t.Description, t.Kind, len(t.Examples))
+	}
+	fmt.Fprint(out, p.Effective())
+	l := p.Effective().Limits
+	_, err = fmt.Fprintf(out, "limits: %d MiB memory, %d ms, %d KiB output, %d KiB log, %d KiB files, %d requests, %d KiB from them, %d calls at once, %d waiting\n",
+		l.MemoryBytes>>20, l.TimeoutMS, l.OutputBytes>>10, l.LogBytes>>10, l.FileBytes>>10, l.HTTPRequests, l.HTTPBytes>>10, l.Concurrency, l.Queue)
+	return err
+}
+
+// callOf makes a call of the words behind the file; "-" stands for standard input.
+func callOf(c *cli.Command, std stdio) (plugins.Call, error) {
+	call := plugins.Call{Tool: c.Args().Get(1), Input: json.RawMessage("{}")}
+	switch text := c.Args().Get(2); text {
+	case "":
+	case "-":
+		p, err := io.ReadAll(std.in)
+		if err != nil {
+			return call, fmt.Errorf("read arguments: %w", err)
+		}
+		call.Input = p
+	default:
+		call.Input = json.RawMessage(text)
+	}
+	return call, nil
+}
+
+func newPluginRun(cfg *config, std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "run", DisableSliceFlagSeparator: true, Usage: "call a tool of a plugin", ArgsUsage: "FILE.wasm TOOL [JSON|-]", ArgValidator: words(2, 3, "FILE.wasm TOOL [JSON|-]"),
+		Description: `The limits are those of a server. The result goes to standard output, the plugin's log to standard error; files of the
+result are written with --files. The exit status is 1 when the call fails.
+
+   chorale plugin run units.wasm convert '{"value": 1, "from": "mi", "to": "km"}'
+   chorale plugin run weather.wasm now --trust '{"latitude": 59.9, "longitude": 10.8}'
+   chorale plugin run csv.wasm describe --mount /data=./tables '{"file": "sales.csv"}'`,
+		Flags: append(runFlags(cfg), &cli.StringFlag{Name: "files", Usage: "write files of the result into `FOLDER`", TakesFile: true}),
+		Action: func(ctx context.Context, c *cli.Command) (err error) {
+			call, err := callOf(c, std)
+			if err != nil {
+				return err
+			}
+			p, _, err := openPlugin(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, p.Close()) }()
+			call.Progress = func(message string, fraction float64) {
+				fmt.Fprintf(std.err, "progress: %s %.0f %%\n", message, 100*max(fraction, 0))
+			}
+			r, err := p.Call(ctx, call)
+			if err != nil {
+				return err
+			}
+			return showResult(r, c.String("files"), std)
+		},
+	}
+}
+
+func showResult(r plugins.Result, folder string, std stdio) error {
+	if r.Failed {
+		return errors.New(r.Text)
+	}
+	if r.Log != "" {
+		fmt.Fprintln(std.err, strings.TrimRight(r.Log, "\n"))
+	}
+	fmt.Fprintln(std.out, strings.TrimRight(r.Text, "\n"))
+	for i, f := range r.Files {
+		if folder == "" {
+			fmt.Fprintf(std.err, "file %s, %s, %d bytes; --files FOLDER writes it\n", f.Path, f.MIME, len(f.Data))
+			continue
+		}
+		// What a plugin calls its file leads nowhere but into the folder.
+		name := filepath.Base(filepath.FromSlash(f.Path))
+		if f.Path == "" || name == "." || name == ".." || name == string(filepath.Separator) {
+			name = fmt.Sprintf("file-%d", i+1)
+		}
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), f.Data, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(std.err, "wrote %s\n", filepath.Join(folder, name))
+	}
+	return nil
+}
+
+func newPluginTest(cfg *config, std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "test", DisableSliceFlagSeparator: true, Usage: "run the examples of a plugin's manifest, and try it with faults", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Description: `Every example of the manifest is called with the limits of a server, and its result compared with what the example says:
+output (the JSON), text, contains or error. Results are checked against output_schema in any case. Then each tool is called
+with nothing granted, with too little memory and with one millisecond of time: it may fail then, but must say why.`,
+		Flags: append(runFlags(cfg), &cli.BoolFlag{Name: "faults", Usage: "try faults too", Value: true}),
+		Action: func(ctx context.Context, c *cli.Command) (err error) {
+			p, grant, err := openPlugin(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, p.Close()) }()
+			checks, err := kit.Examples(ctx, p)
+			if err != nil {
+				return err
+			}
+			if len(checks) == 0 {
+				return errors.New("the manifest has no examples; add some to its tools (\"examples\": [{\"input\": {…}, \"text\": \"…\"}])")
+			}
+			if c.Bool("faults") {
+				faults, err := kit.Faults(ctx, p, grant)
+				if err != nil {
+					return err
+				}
+				checks = append(checks, faults...)
+			}
+			return showChecks(checks, std.out)
+		},
+	}
+}
+
+func showChecks(checks []kit.Check, out io.Writer) error {
+	failed := 0
+	for _, c := range checks {
+		mark, note := "ok  ", c.Note
+		if c.Err != nil {
+			mark, note = "FAIL", "\n     "+strings.ReplaceAll(c.Err.Error(), "\n", "\n     ")
+			failed++
+		}
+		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%s %s: %s (%v) %s", mark, c.Tool, c.Name, c.Wall.Round(time.Microsecond), note), " "))
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d checks failed", failed, len(checks))
+	}
+	_, err := fmt.Fprintf(out, "%d checks passed\n", len(checks))
+	return err
+}
+
+func newPluginBench(cfg *config, std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "bench", DisableSliceFlagSeparator: true, Usage: "measure calls of a plugin", ArgsUsage: "FILE.wasm [TOOL [JSON|-]]", ArgValidator: words(1, 3, "FILE.wasm [TOOL [JSON|-]]"),
+		Description: "Without a tool, the first example of each tool that is to succeed is measured.",
+		Flags: append(runFlags(cfg),
+			&cli.IntFlag{Name: "calls", Usage: "make at least `N` calls", Value: 100, Validator: notNegative},
+			&cli.DurationFlag{Name: "time", Usage: "go on for `DURATION`", Value: time.Second}),
+		Action: func(ctx context.Context, c *cli.Command) (err error) {
+			p, _, err := openPlugin(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, p.Close()) }()
+			calls, err := benchCalls(p, c, std)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "ready in %v\n", p.CompileTime().Round(time.Microsecond))
+			for _, call := range calls {
+				m, err := kit.Bench(ctx, p, call, c.Int("calls"), c.Duration("time"))
+				if err != nil {
+					return fmt.Errorf("%s: %w", call.Tool, err)
+				}
+				micro := func(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
+				fmt.Fprintf(std.out, "%s: %d calls, first %v, p50 %v, p95 %v, max %v, %.0f calls/s, %d KiB memory\n",
+					call.Tool, m.Calls, micro(m.First), micro(m.P50), micro(m.P95), micro(m.Max), m.PerSecond, m.Memory>>10)
+			}
+			return nil
+		},
+	}
+}
+
+func benchCalls(p *plugins.Plugin, c *cli.Command, std stdio) ([]plugins.Call, error) {
+	if c.Args().Len() > 1 {
+		call, err := callOf(c, std)
+		return []plugins.Call{call}, err
+	}
+	var calls []plugins.Call
+	for _, t := range p.Manifest().Tools {
+		if i := slices.IndexFunc(t.Examples, func(e plugins.Example) bool { return e.Error == "" }); i >= 0 {
+			calls = append(calls, plugins.Call{Tool: t.Name, Input: t.Examples[i].Input})
+		}
+	}
+	if len(calls) == 0 {
+		return nil, errors.New("the manifest has no examples; name a tool and its arguments")
+	}
+	return calls, nil
+}
+
+func newPluginAttach(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "attach", Usage: "put the manifest into the module, so that the plugin is one file", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "manifest", Usage: "the manifest in `FILE`", DefaultText: "FILE.json beside the module", TakesFile: true},
+			&cli.StringFlag{Name: "out", Usage: "write to `FILE`", DefaultText: "the module's own file", TakesFile: true},
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			file := c.Args().First()
+			from, to := c.String("manifest"), c.String("out")
+			if from == "" {
+				from = strings.TrimSuffix(file, ".wasm") + ".json"
+			}
+			if to == "" {
+				to = file
+			}
+			wasm, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			manifest, err := os.ReadFile(from)
+			if err != nil {
+				return err
+			}
+			if _, err := plugins.DecodeManifest(manifest); err != nil {
+				return fmt.Errorf("%s: %w", from, err)
+			}
+			whole, err := plugins.Attach(wasm, manifest)
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			if err := os.WriteFile(to, whole, 0o644); err != nil {
+				return err
+			}
+			s, err := plugins.NewSource("plugin", whole, nil)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "%s: sha256 %s\n", to, s.Hash())
+			return nil
+		},
+	}
+}
+
+func newPluginSign(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "sign", Usage: "sign a plugin", ArgsUsage: "FILE.wasm", ArgValidator: words(0, 1, "FILE.wasm"),
+		Description: `Writes FILE.wasm.minisig, which 'chorale plugin verify' and minisign verify. The manifest must be in the module (attach).
+
+   chorale plugin sign --key my.key --new-key     make my.key, keep it secret, and my.key.pub, give it to everybody
+   chorale plugin sign --key my.key hello.wasm`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "key", Usage: "secret key in `FILE`", Required: true, TakesFile: true},
+			&cli.BoolFlag{Name: "new-key", Usage: "make the key first"},
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			name := c.String("key")
+			if c.Bool("new-key") {
+				if err := writeKey(name); err != nil {
+					return err
+				}
+				fmt.Fprintf(std.out, "%s: the secret key\n%s.pub: the public key\n", name, name)
+			}
+			file := c.Args().First()
+			if file == "" {
+				if c.Bool("new-key") {
+					return nil
+				}
+				return fmt.Errorf("%s takes FILE.wasm", c.FullName())
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			key, err := kit.ParseSecretKey(text)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			signature, err := kit.SignFile(file, key)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(std.out, signature)
+			return nil
+		},
+	}
+}
+
+// writeKey makes a new key. It never writes over one: nobody could sign for it again.
+func writeKey(name string) error {
+	key, err := kit.GenerateKey()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(key.File())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.WriteFile(name+".pub", key.Public().File(), 0o644)
+}
+
+// publicKey reads a public key: a file, or the line itself.
+func publicKey(s string) (kit.PublicKey, error) {
+	if key, err := kit.ParsePublicKey([]byte(s)); err == nil {
+		return key, nil
+	}
+	text, err := os.ReadFile(s)
+	if err != nil {
+		return kit.PublicKey{}, fmt.Errorf("--key: %w; it must be a file or the line of a public key", err)
+	}
+	key, err := kit.ParsePublicKey(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s, err)
+	}
+	return key, err
+}
+
+func newPluginVerify(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "verify", Usage: "verify the signature of a plugin", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Usage: "public `KEY` of the author: a file, or its last line", Required: true, TakesFile: true}},
+		Action: func(_ context.Context, c *cli.Command) error {
+			key, err := publicKey(c.String("key"))
+			if err != nil {
+				return err
+			}
+			about, err := kit.VerifyFile(c.Args().First(), key)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "the signature is right: %s\n", about)
+			return nil
+		},
+	}
+}
+
+func pluginDirFlag() cli.Flag {
+	return &cli.StringFlag{Name: "dir", Value: defaultPluginDir, Usage: "`FOLDER` of the plugins", TakesFile: true}
+}
+
+func newPluginInstall(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "install", Usage: "put a plugin into the folder of a server", ArgsUsage: "FILE.wasm|URL", ArgValidator: words(1, 1, "FILE.wasm or an https URL"),
+		Description: `Content and signature are checked before anything is written, and the very bytes that were checked are written. A running
+server finds the plugin at once. It is granted nothing by that.
+
+   chorale plugin install ./units.wasm
+   chorale plugin install https://example.com/units.wasm --sha256 4f0c… --key RWQ…`,
+		Flags: []cli.Flag{
+			pluginDirFlag(),
+			&cli.StringFlag{Name: "sha256", Usage: "`HASH` that the file must have; needed for a URL"},
+			&cli.StringFlag{Name: "key", Usage: "the file must be signed with this public `KEY`: a file, or its last line", TakesFile: true},
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o := kit.InstallOptions{Folder: c.String("dir"), From: c.Args().First(), SHA256: c.String("sha256")}
+			if k := c.String("key"); k != "" {
+				key, err := publicKey(k)
+				if err != nil {
+					return err
+				}
+				o.Key = &key
+			}
+			in, err := kit.Install(ctx, o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "%s: %s %s, sha256 %s\n", in.File, in.Manifest.Name, in.Manifest.Version, in.Hash)
+			if in.Signed != "" {
+				fmt.Fprintf(std.out, "signed: %s\n", in.Signed)
+			}
+			if in.Replaced != "" && in.Replaced != in.Hash {
+				fmt.Fprintf(std.out, "it replaces sha256 %s, whose grants do not hold for it\n", in.Replaced)
+			}
+			return nil
+		},
+	}
+}
+
+func newPluginList(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the plugins in the folder of a server",
+		Flags: []cli.Flag{pluginDirFlag()},
+		Action: func(_ context.Context, c *cli.Command) error {
+			all, err := kit.List(c.String("dir"))
+			if err != nil {
+				return err
+			}
+			for _, e := range all {
+				switch {
+				case e.Err != nil:
+					fmt.Fprintf(std.out, "%s: cannot be loaded: %v\n", e.File, e.Err)
+				case e.Manifest == nil:
+					fmt.Fprintf(std.out, "%s: %s, lists its tools itself, sha256 %s\n", e.File, e.ABI, e.Hash)
+				default:
+					var tools []string
+					for _, t := range e.Manifest.Tools {
+						tools = append(tools, t.Name)
+					}
+					fmt.Fprintf(std.out, "%s: %s %s, %s, tools %s, sha256 %s\n", e.File, e.Manifest.Name, e.Manifest.Version, e.ABI, strings.Join(tools, ", "), e.Hash)
+				}
+			}
+			return nil
+		},
+	}
+}
