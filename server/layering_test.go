@@ -40,7 +40,10 @@ var layering = map[string][]edge{
 		{"sandbox", "the files are of its kind"},
 		{"toolhost/egress", "makes the requests"},
 	},
-	"plugins/kit":      {{"plugins", "tests, measures and installs them"}},
+	"plugins/kit": {
+		{"plugins", "tests, measures and installs them"},
+		{"plugins/host", "tapes stand in for the host's services"},
+	},
 	"inference/engine": {{"inference/sample", "a step returns sampled tokens"}},
 	"inference/gptoss": {{"inference/checkpoint", "weights are views into the files"}},
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"chorale/plugins"
+	"chorale/plugins/host"
 	"chorale/plugins/kit"
 )
 
@@ -88,6 +91,46 @@ func runFlags(cfg *config) []cli.Flag {
 		&cli.StringSliceFlag{Name: "mount", Usage: "grant a directory that the manifest asks for: `PATH=DIRECTORY`, again for more"},
 		&cli.StringFlag{Name: "cache-dir", Value: defaultCacheDir(), Usage: "`DIRECTORY` of compiled code", TakesFile: true, Sources: cfg.sources("cache-dir")},
 	}
+}
+
+// tapeFlags are those of commands that can do without a network.
+func tapeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "record", Usage: "write what the network and the storage say to `TAPE`", TakesFile: true},
+		&cli.StringFlag{Name: "replay", Usage: "answer from `TAPE` instead of the network and the storage", TakesFile: true},
+	}
+}
+
+// readTapes reads the tape of --replay or, if a module is given, the one beside it.
+func readTapes(c *cli.Command, module string) (tapes kit.Tapes, err error) {
+	name, record := c.String("replay"), c.String("record")
+	switch {
+	case name != "" && record != "":
+		return tapes, errors.New("--record and --replay exclude each other")
+	case record != "":
+		tapes.Record = host.NewTape()
+	case name != "":
+		tapes.Replay, err = os.ReadFile(name)
+	case module != "" && !c.Bool("live"):
+		tapes.Replay, err = os.ReadFile(strings.TrimSuffix(module, ".wasm") + kit.TapeSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	return tapes, err
+}
+
+// writeTape writes what was recorded.
+func writeTape(c *cli.Command, tapes kit.Tapes) (err error) {
+	if tapes.Record == nil {
+		return nil
+	}
+	f, err := os.Create(c.String("record"))
+	if err != nil {
+		return err
+	}
+	_, err = tapes.Record.WriteTo(f)
+	return errors.Join(err, f.Close())
 }
 
 // openPlugin loads the plugin that the first word names, with what the flags grant.
@@ -220,7 +263,7 @@ result are written with --files. The exit status is 1 when the call fails.
    chorale plugin run units.wasm convert '{"value": 1, "from": "mi", "to": "km"}'
    chorale plugin run weather.wasm now --trust '{"latitude": 59.9, "longitude": 10.8}'
    chorale plugin run csv.wasm describe --mount /data=./tables '{"file": "sales.csv"}'`,
-		Flags: append(runFlags(cfg), &cli.StringFlag{Name: "files", Usage: "write files of the result into `FOLDER`", TakesFile: true}),
+		Flags: append(slices.Concat(runFlags(cfg), tapeFlags()), &cli.StringFlag{Name: "files", Usage: "write files of the result into `FOLDER`", TakesFile: true}),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			call, err := callOf(c, std)
 			if err != nil {
@@ -234,8 +277,21 @@ result are written with --files. The exit status is 1 when the call fails.
 			call.Progress = func(message string, fraction float64) {
 				fmt.Fprintf(std.err, "progress: %s %.0f %%\n", message, 100*max(fraction, 0))
 			}
+			tapes, err := readTapes(c, "")
+			if err != nil {
+				return err
+			}
+			if tapes.Replay != nil {
+				if call.Replay, err = host.ReadTape(bytes.NewReader(tapes.Replay)); err != nil {
+					return fmt.Errorf("%s: %w", c.String("replay"), err)
+				}
+			}
+			call.Record = tapes.Record
 			r, err := p.Call(ctx, call)
 			if err != nil {
+				return err
+			}
+			if err := writeTape(c, tapes); err != nil {
 				return err
 			}
 			return showResult(r, c.String("files"), std)
@@ -277,23 +333,36 @@ func newPluginTest(cfg *config, std stdio) *cli.Command {
 		Name: "test", DisableSliceFlagSeparator: true, Usage: "run the examples of a plugin's manifest, and try it with faults", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
 		Description: `Every example of the manifest is called with the limits of a server, and its result compared with what the example says:
 output (the JSON), text, contains or error. Results are checked against output_schema in any case. Then each tool is called
-with nothing granted, with too little memory and with one millisecond of time: it may fail then, but must say why.`,
-		Flags: append(runFlags(cfg), &cli.BoolFlag{Name: "faults", Usage: "try faults too", Value: true}),
+with nothing granted, with too little memory and with one millisecond of time: it may fail then, but must say why.
+
+Requests are answered from the tape FILE.tape.json, if there is one beside the module. Make it with
+
+   chorale plugin test --trust --record weather.tape.json weather.wasm`,
+		Flags: append(slices.Concat(runFlags(cfg), tapeFlags()),
+			&cli.BoolFlag{Name: "live", Usage: "use the network although there is a tape beside the module"},
+			&cli.BoolFlag{Name: "faults", Usage: "try faults too", Value: true}),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			p, grant, err := openPlugin(ctx, c)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, p.Close()) }()
-			checks, err := kit.Examples(ctx, p)
+			tapes, err := readTapes(c, c.Args().First())
 			if err != nil {
+				return err
+			}
+			checks, err := kit.Examples(ctx, p, tapes)
+			if err != nil {
+				return err
+			}
+			if err := writeTape(c, tapes); err != nil {
 				return err
 			}
 			if len(checks) == 0 {
 				return errors.New("the manifest has no examples; add some to its tools (\"examples\": [{\"input\": {…}, \"text\": \"…\"}])")
 			}
 			if c.Bool("faults") {
-				faults, err := kit.Faults(ctx, p, grant)
+				faults, err := kit.Faults(ctx, p, grant, tapes)
 				if err != nil {
 					return err
 				}

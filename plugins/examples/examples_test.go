@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -107,7 +109,7 @@ func TestExamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			checks, err := kit.Examples(t.Context(), p)
+			checks, err := kit.Examples(t.Context(), p, tapes(t, name))
 			if err != nil || len(checks) == 0 {
 				t.Fatalf("%d examples were run: %v", len(checks), err)
 			}
@@ -123,7 +125,7 @@ func TestExamples(t *testing.T) {
 // TestExamplesFaults sees to it that an example which cannot do its work says why.
 func TestExamplesFaults(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"units", "html", "text", "image"} {
+	for _, name := range []string{"units", "html", "text", "image", "weather"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{})
@@ -131,7 +133,7 @@ func TestExamplesFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			checks, err := kit.Faults(t.Context(), p, nil)
+			checks, err := kit.Faults(t.Context(), p, nil, tapes(t, name))
 			if err != nil || len(checks) == 0 {
 				t.Fatalf("%d faults were tried: %v", len(checks), err)
 			}
@@ -143,4 +145,14 @@ func TestExamplesFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tapes has the tape of an example, if there is one.
+func tapes(t *testing.T, name string) kit.Tapes {
+	t.Helper()
+	p, err := os.ReadFile(filepath.Join(name, name+kit.TapeSuffix))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return kit.Tapes{Replay: p}
 }

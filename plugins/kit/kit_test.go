@@ -76,7 +76,7 @@ func TestExamples(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			checks, err := kit.Examples(t.Context(), withExamples(t, "["+test.example+"]"))
+			checks, err := kit.Examples(t.Context(), withExamples(t, "["+test.example+"]"), kit.Tapes{})
 			if err != nil || len(checks) != 1 {
 				t.Fatalf("%d checks, %v", len(checks), err)
 			}
@@ -95,7 +95,7 @@ func TestFaultsGiveTheGrantBack(t *testing.T) {
 	if err := p.SetGrant(t.Context(), grant); err != nil {
 		t.Fatal(err)
 	}
-	checks, err := kit.Faults(t.Context(), p, grant)
+	checks, err := kit.Faults(t.Context(), p, grant, kit.Tapes{})
 	if err != nil || len(checks) != 3 {
 		t.Fatalf("%d checks, %v", len(checks), err)
 	}
@@ -205,7 +205,7 @@ func TestNewBuilds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			checks, err := kit.Examples(t.Context(), p)
+			checks, err := kit.Examples(t.Context(), p, kit.Tapes{})
 			if err != nil || len(checks) != 2 || checks[0].Err != nil || checks[1].Err != nil {
 				t.Errorf("%v, %v", checks, err)
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chorale/plugins"
+	"chorale/plugins/host"
 )
 
 // A Check is one thing that was tried.
@@ -21,16 +22,38 @@ type Check struct {
 	Err        error  // nil if it is as it should be
 }
 
-// Examples runs the examples of the manifest in order and compares what they give. The error is that of ctx or the host.
-func Examples(ctx context.Context, p *plugins.Plugin) ([]Check, error) {
+// Tapes stand between a plugin and its host's services. The zero value leaves them alone.
+type Tapes struct {
+	Replay []byte     // a tape as host.Tape writes it, which stands in for the services
+	Record *host.Tape // gets what the services say
+}
+
+// TapeSuffix is what the name of a plugin's tape has in place of ".wasm".
+const TapeSuffix = ".tape.json"
+
+// tape returns the tape from its beginning, or nil if there is none.
+func (t Tapes) tape() (*host.Tape, error) {
+	if t.Replay == nil {
+		return nil, nil
+	}
+	return host.ReadTape(bytes.NewReader(t.Replay))
+}
+
+// Examples runs the examples of the manifest in order, with one tape for all of them, and compares what they give. The
+// error is that of the tape, ctx or the host.
+func Examples(ctx context.Context, p *plugins.Plugin, tapes Tapes) ([]Check, error) {
 	var checks []Check
+	replay, err := tapes.tape()
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range p.Manifest().Tools {
 		for i, e := range t.Examples {
 			c := Check{Tool: t.Name, Name: e.Name}
 			if c.Name == "" {
 				c.Name = fmt.Sprintf("example %d", i+1)
 			}
-			r, err := p.Call(ctx, plugins.Call{Tool: t.Name, Input: e.Input})
+			r, err := p.Call(ctx, plugins.Call{Tool: t.Name, Input: e.Input, Replay: replay, Record: tapes.Record})
 			if err != nil {
 				return checks, err
 			}
@@ -100,15 +123,15 @@ func difference(got, want string) string {
 
 // Faults tries the plugin in the ways a host may fail it: with no permission granted, without memory to spare, and
 // without time. Each tool is called with its first example that must succeed. A plugin may fail then, but must end and
-// say why. The grant that it has is given again at the end.
-func Faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant) ([]Check, error) {
+// say why. The grant that it has is given again at the end. Each call begins the tape anew; without any permission there is none.
+func Faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, tapes Tapes) ([]Check, error) {
 	var checks []Check
 	for _, t := range p.Manifest().Tools {
 		for _, e := range t.Examples {
 			if e.Error != "" {
 				continue
 			}
-			some, err := faults(ctx, p, grant, plugins.Call{Tool: t.Name, Input: e.Input})
+			some, err := faults(ctx, p, grant, tapes, plugins.Call{Tool: t.Name, Input: e.Input})
 			checks = append(checks, some...)
 			if err != nil {
 				return checks, errors.Join(err, p.SetGrant(context.WithoutCancel(ctx), grant))
@@ -122,8 +145,12 @@ func Faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant) ([]Che
 // memoryPage is the unit in which memories grow.
 const memoryPage = 65536
 
-func faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, c plugins.Call) ([]Check, error) {
-	if err := p.SetGrant(ctx, grant); err != nil {
+func faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, tapes Tapes, c plugins.Call) ([]Check, error) {
+	err := p.SetGrant(ctx, grant)
+	if err != nil {
+		return nil, err
+	}
+	if c.Replay, err = tapes.tape(); err != nil {
 		return nil, err
 	}
 	normal, err := p.Call(ctx, c)
@@ -148,6 +175,12 @@ func faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, c plug
 			check.Note = "it does not start: " + cut(err.Error())
 			checks = append(checks, check)
 			continue
+		}
+		if c.Replay, err = tapes.tape(); err != nil {
+			return checks, err
+		}
+		if try.grant == nil {
+			c.Replay = nil // a tape grants everything
 		}
 		r, err := p.Call(ctx, c)
 		if err != nil {
