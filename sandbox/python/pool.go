@@ -58,7 +58,7 @@ type Pool struct {
 	decoder *zstd.Decoder
 
 	ready   chan *slot     // pristine, up to Slots
-	used    chan *slot     // to be reset; with room for those of all sessions
+	used    chan *slot     // to be reset; with room for those of all sessions, or none without Slots
 	live    chan struct{}  // holds one for each session, and for each interpreter that is being reset
 	closing chan struct{}  // closed by Close
 	work    sync.WaitGroup // resets under way
@@ -123,8 +123,14 @@ func NewPool(img *Image, o PoolOptions) (*Pool, error) {
 		o.Key = make([]byte, 32)
 		rand.Read(o.Key)
 	}
-	p := &Pool{img: img, o: o, ready: make(chan *slot, o.Slots), used: make(chan *slot, o.MaxLive), live: make(chan struct{}, o.MaxLive), closing: make(chan struct{}),
-		sessions: map[*Session]struct{}{}}
+	used := o.MaxLive
+	if o.Slots == 0 {
+		used = 0 // nothing is used again
+	}
+	p := &Pool{
+		img: img, o: o, ready: make(chan *slot, o.Slots), used: make(chan *slot, used), live: make(chan struct{}, o.MaxLive),
+		closing: make(chan struct{}), sessions: map[*Session]struct{}{},
+	}
 	var err error
 	if p.idle, err = newFiles(0, 0); err != nil {
 		return nil, fmt.Errorf("python pool: %w", err)
@@ -287,18 +293,19 @@ func (p *Pool) give(s *slot, release func()) {
 	}
 	p.work.Go(func() {
 		defer release()
-		if s != nil {
-			select {
-			case used := <-p.used:
-				if p.reset(used) {
-					p.keep(used)
-					return
-				}
-			default: // take was faster
-				return
-			}
+		if s == nil {
+			p.refill()
+			return
 		}
-		p.refill()
+		select {
+		case used := <-p.used:
+			if p.reset(used) {
+				p.keep(used)
+			} else {
+				p.refill()
+			}
+		default: // take was faster
+		}
 	})
 }
 
