@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"chorale/plugins/host"
 	"chorale/sandbox"
@@ -268,7 +270,10 @@ func (w *work) result(a answer) Result {
 func (t *tool) interpret(output []byte) (Result, error) {
 	switch t.Kind {
 	case OutputText:
-		return Result{Text: strings.ToValidUTF8(string(output), "\uFFFD")}, nil
+		if !utf8.Valid(output) { // the fast way for what is
+			output = bytes.ToValidUTF8(output, []byte("\uFFFD"))
+		}
+		return Result{Text: string(output)}, nil
 	case OutputJSON:
 		text := strings.TrimSpace(string(output))
 		if err := t.checkOutput([]byte(text)); err != nil {

@@ -216,6 +216,30 @@ func FuzzDecodeManifest(f *testing.F) {
 	})
 }
 
+// Whatever is read as JSON is JSON to the standard library as well, and the other way round but for what is refused on purpose.
+func FuzzArguments(f *testing.F) {
+	f.Add([]byte(`{"a": [1, -2.5e+3, "\u00fc\ud83d\ude00", true, null, {}], "b": ""}`))
+	p := load(f, source(f, "reactor", echoing()), plugins.Options{})
+	f.Fuzz(func(t *testing.T, input []byte) {
+		r, err := p.Call(t.Context(), plugins.Call{Tool: "echo", Input: input})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members map[string]any
+		valid := len(input) == 0 || json.Unmarshal(input, &members) == nil && members != nil
+		onPurpose := strings.Contains(r.Text, "is there twice") || strings.Contains(r.Text, "no UTF-8") || strings.Contains(r.Text, "nested too deep")
+		if r.BadArguments == valid && !onPurpose {
+			t.Errorf("%q: %+v, encoding/json says %t", input, r, valid)
+		}
+	})
+}
+
+func echoing() *plugins.Manifest {
+	m := manifest("echo")
+	m.Instance, m.Tools[0].Kind = plugins.InstanceReset, plugins.OutputJSON
+	return m
+}
+
 func FuzzAttach(f *testing.F) {
 	wasm, err := plugins.Attach(emptyModule, full(f))
 	if err != nil {

@@ -203,7 +203,12 @@ func TestArguments(t *testing.T) {
 		{"two values", `{"value": 1} {}`, "something after"},
 		{"key twice", `{"value": 1, "value": -1}`, "value: is there twice"},
 		{"raw text", `1 km`, "something after"},
-		{"no JSON", `one km`, "invalid character"},
+		{"no JSON", `one km`, "is no value"},
+		{"no UTF-8", "{\"value\": \"\xff\"}", "is no UTF-8"},
+		{"a line within a string", "{\"value\": \"\n\"}", "within a string"},
+		{"comma too many", `{"value": 1,}`, "want one of"},
+		{"number with a zero", `{"value": 01}`, "is no value"},
+		{"bad escape", `{"value": "\x"}`, "a string at byte"},
 		{"nested too deep", `{"list": ` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `, "value": 1}`, "nested too deep"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

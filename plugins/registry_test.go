@@ -49,8 +49,8 @@ func newFolder(t testing.TB) *folder {
 		Dir: f.dir, Grants: f.dir + "/grants.json", Every: 5 * time.Millisecond,
 		Plugin: plugins.Options{
 			CacheDir: cacheDir,
-			Logger:  slog.New(slog.NewTextHandler(f.log, nil)),
-			Secrets: func(name string) (string, bool) { return "canary-" + name, name == "account" },
+			Logger:   slog.New(slog.NewTextHandler(f.log, nil)),
+			Secrets:  func(name string) (string, bool) { return "canary-" + name, name == "account" },
 		},
 	})
 	if err != nil {

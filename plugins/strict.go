@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxDepth bounds how deep JSON may be nested.
@@ -23,18 +23,19 @@ func decodeStrict(p []byte, v any) error {
 	return json.Unmarshal(p, v)
 }
 
-// parseJSON reads one value that fits a type; nil stands for any. It has the numbers as json.Number.
+// parseJSON reads one value that fits a type; nil stands for any. It has the numbers as json.Number. The standard library's
+// decoder neither refuses keys that are there twice, which readers understand differently, nor is it fast enough for
+// arguments of a megabyte.
 func parseJSON(p []byte, t reflect.Type) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(p))
-	dec.UseNumber()
-	v, err := walk(dec, t, "", 0)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.New("the JSON is cut off")
+	if !utf8.Valid(p) {
+		return nil, errors.New("the JSON is no UTF-8")
 	}
+	r := &jsonReader{p, 0}
+	v, err := r.value(t, "", 0)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+	if r.next() != 0 || r.at < len(p) {
 		return nil, errors.New("there is something after the JSON")
 	}
 	return v, nil
@@ -42,14 +43,43 @@ func parseJSON(p []byte, t reflect.Type) (any, error) {
 
 var rawMessage = reflect.TypeFor[json.RawMessage]()
 
-// walk reads a value that is to become a t.
-func walk(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
+// A jsonReader reads UTF-8.
+type jsonReader struct {
+	b  []byte
+	at int
+}
+
+var errCut = errors.New("the JSON is cut off")
+
+// next is the next byte that is no space, 0 at the end.
+func (r *jsonReader) next() byte {
+	for ; r.at < len(r.b); r.at++ {
+		switch c := r.b[r.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// expect passes over one of the bytes and says which it was.
+func (r *jsonReader) expect(set string) (byte, error) {
+	c := r.next()
+	if r.at == len(r.b) {
+		return 0, errCut
+	}
+	if strings.IndexByte(set, c) < 0 {
+		return 0, fmt.Errorf("invalid JSON: %q at byte %d, want one of %s", c, r.at, set)
+	}
+	r.at++
+	return c, nil
+}
+
+// value reads a value that is to become a t.
+func (r *jsonReader) value(t reflect.Type, at string, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, place(at, "is nested too deep")
-	}
-	tok, err := dec.Token()
-	if err != nil {
-		return nil, err
 	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -57,26 +87,38 @@ func walk(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) 
 	if t == rawMessage {
 		t = nil
 	}
-	switch tok {
-	case json.Delim('{'):
-		return walkObject(dec, t, at, depth)
-	case json.Delim('['):
-		return walkArray(dec, t, at, depth)
+	switch r.next() {
+	case '{':
+		return r.object(t, at, depth)
+	case '[':
+		return r.array(t, at, depth)
 	}
-	return tok, checkScalar(tok, t, at)
+	v, err := r.scalar()
+	if err != nil {
+		return nil, err
+	}
+	return v, checkScalar(v, t, at)
 }
 
-func walkObject(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
+func (r *jsonReader) object(t reflect.Type, at string, depth int) (any, error) {
 	if t != nil && t.Kind() != reflect.Struct && t.Kind() != reflect.Map {
 		return nil, place(at, "is an object, want "+kindName(t))
 	}
+	r.at++
 	members := map[string]any{}
-	for dec.More() {
-		tok, err := dec.Token()
+	if r.next() == '}' {
+		r.at++
+		return members, nil
+	}
+	for {
+		if c := r.next(); c != '"' {
+			_, err := r.expect(`"`)
+			return nil, err
+		}
+		key, err := r.text()
 		if err != nil {
 			return nil, err
 		}
-		key := tok.(string) // the decoder refuses other keys
 		below := key
 		if at != "" {
 			below = at + "." + key
@@ -84,26 +126,23 @@ func walkObject(dec *json.Decoder, t reflect.Type, at string, depth int) (any, e
 		if _, there := members[key]; there {
 			return nil, place(below, "is there twice")
 		}
-		of := t
-		switch {
-		case t == nil:
-		case t.Kind() == reflect.Map:
-			of = t.Elem()
-		default:
-			var ok bool
-			if of, ok = fieldType(t, key); !ok {
-				return nil, place(below, "is unknown here; known are "+strings.Join(fieldNames(t), ", "))
-			}
-		}
-		if members[key], err = walk(dec, of, below, depth+1); err != nil {
+		of, err := memberType(t, key, below)
+		if err != nil {
 			return nil, err
 		}
+		if _, err := r.expect(":"); err != nil {
+			return nil, err
+		}
+		if members[key], err = r.value(of, below, depth+1); err != nil {
+			return nil, err
+		}
+		if c, err := r.expect(",}"); err != nil || c == '}' {
+			return members, err
+		}
 	}
-	_, err := dec.Token()
-	return members, err
 }
 
-func walkArray(dec *json.Decoder, t reflect.Type, at string, depth int) (any, error) {
+func (r *jsonReader) array(t reflect.Type, at string, depth int) (any, error) {
 	var of reflect.Type
 	if t != nil {
 		if t.Kind() != reflect.Slice {
@@ -111,19 +150,100 @@ func walkArray(dec *json.Decoder, t reflect.Type, at string, depth int) (any, er
 		}
 		of = t.Elem()
 	}
+	r.at++
 	list := []any{}
-	for dec.More() {
-		v, err := walk(dec, of, at+"["+strconv.Itoa(len(list))+"]", depth+1)
+	if r.next() == ']' {
+		r.at++
+		return list, nil
+	}
+	for {
+		v, err := r.value(of, at+"["+strconv.Itoa(len(list))+"]", depth+1)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, v)
+		if c, err := r.expect(",]"); err != nil || c == ']' {
+			return list, err
+		}
 	}
-	_, err := dec.Token()
-	return list, err
 }
 
-func checkScalar(tok json.Token, t reflect.Type, at string) error {
+// text reads a string, whose quote is next.
+func (r *jsonReader) text() (string, error) {
+	start := r.at + 1
+	end := start
+	for {
+		n := bytes.IndexByte(r.b[end:], '"')
+		if n < 0 {
+			return "", errCut
+		}
+		end += n
+		// A quote behind an odd number of backslashes is part of the string.
+		slashes := 0
+		for end-slashes > start && r.b[end-slashes-1] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			break
+		}
+		end++
+	}
+	content := r.b[start:end]
+	for i, c := range content {
+		if c < ' ' {
+			return "", fmt.Errorf("invalid JSON: %q at byte %d, within a string", c, start+i)
+		}
+	}
+	r.at = end + 1
+	if bytes.IndexByte(content, '\\') < 0 {
+		return string(content), nil
+	}
+	var s string
+	if err := json.Unmarshal(r.b[start-1:r.at], &s); err != nil {
+		return "", fmt.Errorf("invalid JSON: a string at byte %d: %w", start-1, err)
+	}
+	return s, nil
+}
+
+// scalar reads a string, a number, true, false or null.
+func (r *jsonReader) scalar() (any, error) {
+	if r.next() == '"' {
+		return r.text()
+	}
+	start := r.at
+	for r.at < len(r.b) && strings.IndexByte(" \t\r\n,:[]{}\"", r.b[r.at]) < 0 {
+		r.at++
+	}
+	switch word := string(r.b[start:r.at]); {
+	case word == "" && start == len(r.b):
+		return nil, errCut
+	case word == "null":
+		return nil, nil
+	case word == "true" || word == "false":
+		return word == "true", nil
+	case word != "" && strings.IndexByte("-0123456789", word[0]) >= 0 && json.Valid([]byte(word)):
+		return json.Number(word), nil
+	default:
+		return nil, fmt.Errorf("invalid JSON: %.20q at byte %d is no value", r.b[start:max(r.at, start+1)], start)
+	}
+}
+
+// memberType is the type of a member of a t.
+func memberType(t reflect.Type, key, at string) (reflect.Type, error) {
+	switch {
+	case t == nil:
+		return nil, nil
+	case t.Kind() == reflect.Map:
+		return t.Elem(), nil
+	}
+	of, ok := fieldType(t, key)
+	if !ok {
+		return nil, place(at, "is unknown here; known are "+strings.Join(fieldNames(t), ", "))
+	}
+	return of, nil
+}
+
+func checkScalar(tok any, t reflect.Type, at string) error {
 	if t == nil {
 		return nil
 	}
