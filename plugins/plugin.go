@@ -18,7 +18,7 @@ import (
 
 // Options are what a plugin gets from its host. The zero value grants nothing.
 type Options struct {
-	CacheDir    string                                    // for native code, see sandbox.Options; empty: no cache
+	CacheDir    string                                    // a private directory for what compiling gives; empty: no cache
 	HostVersion string                                    // compared with min_host_version; what is no version runs everything
 	Grant       *Grant                                    // of the operator; nil: none
 	Ceilings    Limits                                    // of what manifests may ask for; zeros: DefaultCeilings
@@ -137,18 +137,6 @@ func (p *Plugin) load(ctx context.Context) (err error) {
 		return err
 	}
 	return p.SetGrant(ctx, p.options.Grant)
-}
-
-func (p *Plugin) compile(ctx context.Context) (*sandbox.Module, error) {
-	wasm, err := sandbox.Instrument(p.source.Wasm)
-	if err != nil {
-		return nil, err
-	}
-	o := sandbox.Options{CacheDir: p.options.CacheDir}
-	if p.abi == ABIExtism {
-		o.Funcs = extismFuncs()
-	}
-	return sandbox.Compile(ctx, wasm, o)
 }
 
 // bindTools compiles the schemas, and finds what the tools are called by.

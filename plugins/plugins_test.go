@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -529,4 +530,117 @@ func TestClosed(t *testing.T) {
 	if err := p.SetGrant(t.Context(), nil); !errors.Is(err, plugins.ErrClosed) {
 		t.Errorf("grant: %v", err)
 	}
+}
+
+// What is damaged in the cache is made again, and what others could write to is not used.
+func TestCache(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	s := source(t, "reactor", manifest("count"))
+	works(t, load(t, s, plugins.Options{CacheDir: dir}), "count", `{}`, "101")
+	files, err := filepath.Glob(dir + "/instrumented/*")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("in the cache: %v, %v", files, err)
+	}
+	good, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{
+		"empty": nil, "cut off": good[:len(good)/2], "a bit": append(append([]byte{}, good[:1000]...), append([]byte{good[1000] ^ 1}, good[1001:]...)...),
+	} {
+		if err := os.WriteFile(files[0], damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		works(t, load(t, s, plugins.Options{CacheDir: dir}), "count", `{}`, "101")
+		if now, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(now, good) {
+			t.Errorf("%s: it was not made again: %v", name, err)
+		}
+	}
+	if err := os.Chmod(dir+"/instrumented", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := plugins.Load(t.Context(), s, plugins.Options{CacheDir: dir}); err == nil || !strings.Contains(err.Error(), "only its owner") {
+		p.Close()
+		t.Errorf("a directory for everybody: %v", err)
+	}
+}
+
+// Many calls of all kinds at the same time give the right answers and leave nothing behind.
+func TestMixed(t *testing.T) {
+	calls := 60_000
+	if testing.Short() {
+		calls = 2_000
+	}
+	program := manifest("hello", "count", "bad", "crash", "files")
+	reset := manifest("echo", "count", "grow", "fail", "exit")
+	reset.Instance, reset.Tools[0].Kind = plugins.InstanceReset, plugins.OutputJSON
+	p := load(t, source(t, "program", program), plugins.Options{})
+	r := load(t, source(t, "reactor", reset), plugins.Options{})
+	x := load(t, source(t, "extism", manifest("echo", "count", "fail")), plugins.Options{})
+	mix := []func(i int) string{
+		func(i int) string {
+			name := fmt.Sprint("Ada ", i)
+			return is(p, "hello", fmt.Sprintf(`{"name":%q}`, name), fmt.Sprintf(`{"greeting":"Hello, %s"}`, name))
+		},
+		func(int) string { return is(p, "count", `{}`, "1") },
+		func(int) string { return is(p, "bad", `{}`, "!The arguments are wrong.\nno such city") },
+		func(int) string { return is(p, "files", `{}`, "wrote\n") },
+		func(i int) string {
+			text := fmt.Sprintf(`{"i":%d,"text":%q}`, i, strings.Repeat("x", i%3000))
+			return is(r, "echo", text, text)
+		},
+		func(int) string { return is(r, "count", `{}`, "101") },
+		func(int) string { return is(r, "fail", `{}`, "!on fire") },
+		func(i int) string {
+			switch i % 20 {
+			case 0:
+				return is(r, "grow", `{}`, "grown")
+			case 1:
+				return is(r, "exit", `{}`, "!It ended itself with code 7.")
+			case 2:
+				return is(p, "crash", `{}`, "!It crashed: unreachable.")
+			}
+			return is(x, "count", `{}`, "1")
+		},
+		func(i int) string { return is(x, "echo", fmt.Sprintf(`{"i":%d}`, i), fmt.Sprintf(`{"i":%d}`, i)) },
+	}
+	settled := func() (goroutines int, heap uint64) {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return runtime.NumGoroutine(), m.HeapAlloc
+	}
+	for i := range 200 {
+		mix[i%len(mix)](i)
+	}
+	goroutines, heap := settled()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= calls; i = int(next.Add(1)) {
+				if wrong := mix[i%len(mix)](i); wrong != "" {
+					t.Error(wrong)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	after, used := settled()
+	t.Logf("%d calls; goroutines %d, then %d; heap %d KB, then %d KB; %+v", calls, goroutines, after, heap>>10, used>>10, p.Stats())
+	if after > goroutines || used > heap+8<<20 {
+		t.Errorf("something is left: goroutines %d, then %d; heap %d, then %d", goroutines, after, heap, used)
+	}
+}
+
+// is says what is wrong with a result; one that begins with "!" is a failure.
+func is(p *plugins.Plugin, tool, input, want string) string {
+	r, err := p.Call(context.Background(), plugins.Call{Tool: tool, Input: json.RawMessage(input)})
+	text, failure := strings.CutPrefix(want, "!")
+	if err != nil || r.Text != text || r.Failed != failure {
+		return fmt.Sprintf("%s: got %q (failed: %t), %v, want %q", tool, r.Text, r.Failed, err, want)
+	}
+	return ""
 }
