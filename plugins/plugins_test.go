@@ -489,6 +489,35 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// What was read is what runs, whatever happens to the file between looking at it and loading it.
+func TestSwappedFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "p.wasm")
+	text, err := json.Marshal(manifest("count"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wasm, err := plugins.Attach(fixture(t, "program.wasm"), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, wasm, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := plugins.ReadSource(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, fixture(t, "reactor.wasm"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := load(t, s, plugins.Options{})
+	if sum := sha256.Sum256(wasm); p.Hash() != hex.EncodeToString(sum[:]) || p.ABI() != plugins.ABICommand {
+		t.Errorf("loaded %s %s, want what was read", p.ABI(), p.Hash())
+	}
+	works(t, p, "count", `{}`, "1")
+}
+
 // Calls beyond the limits of concurrency and queue are refused at once, and all others are made.
 func TestQueue(t *testing.T) {
 	t.Parallel()
