@@ -22,7 +22,10 @@ func TestContainersSurviveAKill(t *testing.T) {
 			t.Fatalf("status %d, %v: %s", status, err, data)
 		}
 	}
-	decode(p.request("POST", "/v1/containers", `{"name":"n"}`))
+	status, data := p.request("POST", "/v1/containers", `{"name":"n"}`)
+	if decode(status, data); !bytes.Contains(data, []byte(`"memory_limit":"256m"`)) {
+		t.Errorf("container %s", data)
+	}
 	path := "/v1/containers/" + made.ID
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)

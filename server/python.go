@@ -23,7 +23,7 @@ func pythonFlags(cfg *config) []cli.Flag {
 		&cli.StringFlag{Name: "cache-dir", Value: defaultCacheDir(), Usage: "`DIRECTORY` of what can be made again, such as compiled code", TakesFile: true, Sources: cfg.sources("cache-dir")},
 		&cli.StringSliceFlag{Name: "python-package", Usage: "let code import from the directory or zip file `PATH` too; may be repeated", TakesFile: true, Sources: cfg.sources("python-package")},
 		&cli.IntFlag{Name: "python-sessions", Usage: "run the code of `N` responses at the same time; others wait", DefaultText: "the sandbox's limit", Sources: cfg.sources("python-sessions"), Validator: notNegative},
-		&cli.IntFlag{Name: "python-session-mib", Usage: "let an interpreter use `N` MiB", DefaultText: "the sandbox's limit", Sources: cfg.sources("python-session-mib"), Validator: notNegative},
+		&cli.IntFlag{Name: "python-session-mib", Usage: "let an interpreter use `N` MiB, whatever its container asks for", DefaultText: "256", Sources: cfg.sources("python-session-mib"), Validator: notNegative},
 		&cli.IntFlag{Name: "python-mib", Usage: "let all interpreters together use `N` MiB", DefaultText: "the sandbox's limit", Sources: cfg.sources("python-mib"), Validator: notNegative},
 		&cli.BoolFlag{Name: "python-stateless", Usage: "run every call in an interpreter of its own, and say so to the model", Sources: cfg.sources("python-stateless")},
 	}
@@ -36,6 +36,14 @@ type pythonOptions struct {
 	packages                     []string
 	sessions, sessionMiB, allMiB int
 	key                          []byte // from which the one that authenticates snapshots is derived; nil = a new one
+}
+
+// sessionMemory is how many bytes an interpreter may use.
+func (o *pythonOptions) sessionMemory() int64 {
+	if o.sessionMiB == 0 {
+		return python.DefaultMemory
+	}
+	return int64(o.sessionMiB) << 20
 }
 
 // defaultCacheDir is where programs keep what they can make again; "" = nowhere.

@@ -113,7 +113,7 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, db.Close)
-	kept, err := containers.New(ctx, containers.Options{Store: db, Logger: o.log})
+	kept, err := containers.New(ctx, containers.Options{Store: db, Logger: o.log, MaxMemory: o.python.sessionMemory()})
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,10 @@ type Options struct {
 	Expiry    time.Duration // after the last use, where the client asks for nothing else; 20 minutes, as OpenAI's
 	MaxExpiry time.Duration // what clients may ask for; 24 hours
 
+	// MaxMemory is how many bytes the interpreters of this server may use, which is not for containers to decide; 0 = 4 GiB. What
+	// clients are told of the memory of a container that asks for more.
+	MaxMemory int64
+
 	MaxContainers     int   // that have not expired; 1,000
 	MaxFiles          int   // in a container, scratch files that no client sees included; 1,000
 	MaxFileBytes      int64 // of an uploaded file; 32 MiB
@@ -84,6 +88,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	setDefault(&o.Expiry, 20*time.Minute)
 	setDefault(&o.MaxExpiry, 24*time.Hour)
+	setDefault(&o.MaxMemory, 4<<30)
 	setDefault(&o.MaxContainers, 1_000)
 	setDefault(&o.MaxFiles, 1_000)
 	setDefault(&o.MaxFileBytes, 32<<20)
@@ -94,7 +99,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		return nil, fmt.Errorf("containers: Expiry is %v and MaxExpiry %v, want at least a minute, and no more than the latter",
 			o.Expiry, o.MaxExpiry)
 	}
-	if o.MaxContainers < 0 || o.MaxFiles < 0 || o.MaxFileBytes < 0 || o.MaxContainerBytes < 0 || o.MaxBytes < 0 || o.MaxWaiting < 0 {
+	if o.MaxMemory < 0 || o.MaxContainers < 0 || o.MaxFiles < 0 || o.MaxFileBytes < 0 || o.MaxContainerBytes < 0 || o.MaxBytes < 0 || o.MaxWaiting < 0 {
 		return nil, errors.New("containers: a limit is negative")
 	}
 	s := &Service{o: o, lanes: map[string]*lane{}}
@@ -136,7 +141,7 @@ func (s *Service) Create(ctx context.Context, owner string, r *api.ContainerRequ
 		return nil, s.publicError(err, c.ID)
 	}
 	s.count(func(st *Stats) { st.Created++ })
-	return wire(c), nil
+	return s.wire(c), nil
 }
 
 func (s *Service) newContainer(name string, spec api.ContainerSpec) store.Container {
@@ -176,7 +181,7 @@ func (s *Service) List(ctx context.Context, owner, name string, page api.Page) (
 	}
 	list := &api.ContainerList{Object: "list", Data: []api.Container{}, HasMore: more}
 	for _, c := range found {
-		list.Data = append(list.Data, *wire(c))
+		list.Data = append(list.Data, *s.wire(c))
 	}
 	if n := len(list.Data); n > 0 {
 		list.FirstID, list.LastID = &list.Data[0].ID, &list.Data[n-1].ID
@@ -190,7 +195,7 @@ func (s *Service) Get(ctx context.Context, id string) (*api.Container, error) {
 	if err != nil {
 		return nil, s.publicError(err, id)
 	}
-	return wire(c), nil
+	return s.wire(c), nil
 }
 
 // Delete removes a container, expired or not. A response that uses it goes on; what it leaves behind is dropped. The error
@@ -304,7 +309,7 @@ func (s *Service) count(add func(*Stats)) {
 }
 
 // wire is a container as clients see it.
-func wire(c store.Container) *api.Container {
+func (s *Service) wire(c store.Container) *api.Container {
 	status := api.ContainerRunning
 	if c.Expired {
 		status = api.ContainerExpired
@@ -312,7 +317,21 @@ func wire(c store.Container) *api.Container {
 	return &api.Container{
 		ID: c.ID, Object: "container", CreatedAt: c.Created.Unix(), Status: status, LastActiveAt: c.Active.Unix(),
 		ExpiresAfter: api.ExpiresAfter{Anchor: "last_active_at", Minutes: int64(c.TTL / time.Minute)},
-		Name:         c.Name, MemoryLimit: c.MemoryLimit, NetworkPolicy: api.NetworkPolicy{Type: "disabled"},
+		Name:         c.Name, MemoryLimit: s.memory(c.MemoryLimit), NetworkPolicy: api.NetworkPolicy{Type: "disabled"},
+	}
+}
+
+// memory is what a container that asks for so much gets: less where interpreters may not have it. Those values are not among
+// OpenAI's, but true.
+func (s *Service) memory(asked string) string {
+	mib := s.o.MaxMemory >> 20
+	switch {
+	case asked == "1g" && mib >= 1024, asked == "4g" && mib >= 4096:
+		return asked
+	case mib >= 1024 && mib%1024 == 0:
+		return fmt.Sprintf("%dg", mib/1024)
+	default:
+		return fmt.Sprintf("%dm", mib)
 	}
 }
 

@@ -448,8 +448,8 @@ func TestLeaseSavesWhatChanged(t *testing.T) {
 	kept, changed, removed := upload(t, s, id, "kept", "1"), upload(t, s, id, "changed", "1"), upload(t, s, id, "removed", "1")
 	unseen := upload(t, s, id, "unseen", "1")
 	l := acquire(t, s, id)
-	if st := l.State(); st.Memory != nil || len(st.Files) != 4 || st.ContainerID != id || l.ContainerID() != id || l.MemoryLimit() != "1g" {
-		t.Fatalf("state %+v of %s, %s", st, l.ContainerID(), l.MemoryLimit())
+	if st := l.State(); st.Memory != nil || len(st.Files) != 4 || st.ContainerID != id || l.ContainerID() != id {
+		t.Fatalf("state %+v of %s", st, l.ContainerID())
 	}
 	// While the response runs, a client uploads, replaces and deletes.
 	upload(t, s, id, "uploaded", "2")
@@ -524,6 +524,27 @@ func TestStateWithoutAPath(t *testing.T) {
 	}
 }
 
+// TestMemory holds what clients are told of memory against what interpreters of a server may have.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		mib         int64 // 0 = the default
+		asked, want string
+	}{
+		{0, "4g", "4g"}, {4096, "4g", "4g"}, {2048, "4g", "2g"}, {1536, "4g", "1536m"}, {1024, "4g", "1g"}, {4096, "1g", "1g"},
+		{1024, "1g", "1g"}, {1023, "1g", "1023m"}, {256, "", "256m"}, {256, "4g", "256m"},
+	} {
+		s := newService(t, containers.Options{MaxMemory: tt.mib << 20})
+		c, err := s.Create(t.Context(), "", &api.ContainerRequest{Name: "n", ContainerSpec: api.ContainerSpec{MemoryLimit: tt.asked}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := s.Get(t.Context(), c.ID); err != nil || c.MemoryLimit != tt.want || again.MemoryLimit != tt.want {
+			t.Errorf("%d MiB, asked for %q: got %s, then %+v, %v; want %s", tt.mib, tt.asked, c.MemoryLimit, again, err, tt.want)
+		}
+	}
+}
+
 func TestAutoContainersBranch(t *testing.T) {
 	t.Parallel()
 	s := newService(t, containers.Options{})
@@ -535,7 +556,7 @@ func TestAutoContainersBranch(t *testing.T) {
 		return l
 	}
 	root := fresh(nil)
-	if st := root.State(); st.Memory != nil || st.Files != nil || st.ContainerID != root.ContainerID() || root.MemoryLimit() != "4g" {
+	if st := root.State(); st.Memory != nil || st.Files != nil || st.ContainerID != root.ContainerID() {
 		t.Errorf("first state %+v", st)
 	}
 	left := &store.State{ContainerID: root.ContainerID(), Memory: []byte("m"), Files: []store.File{file("/mnt/data/a", "1")}}

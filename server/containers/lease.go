@@ -26,7 +26,6 @@ func (s *Service) inUse(id string) bool {
 type Lease struct {
 	s     *Service
 	id    string
-	limit string // of memory
 	state *store.State
 	base  map[string][sha256.Size]byte // what the container was known to hold, by path; the memory has the path ""
 	ended bool
@@ -72,13 +71,13 @@ func (t *Turn) Wait(ctx context.Context) (*Lease, error) {
 			return nil, ctx.Err()
 		}
 	}
-	c, st, err := t.s.o.Store.ContainerState(ctx, t.id, t.s.limits)
+	_, st, err := t.s.o.Store.ContainerState(ctx, t.id, t.s.limits)
 	if err != nil {
 		t.Leave()
 		return nil, t.s.publicError(err, t.id)
 	}
 	t.ended = true
-	return &Lease{s: t.s, id: t.id, limit: c.MemoryLimit, state: st, base: digests(st)}, nil
+	return &Lease{s: t.s, id: t.id, state: st, base: digests(st)}, nil
 }
 
 // Leave gives the place up. It is idempotent, and does nothing to a Lease.
@@ -118,7 +117,7 @@ func (s *Service) New(ctx context.Context, spec api.ContainerSpec, st *store.Sta
 	}
 	c := s.newContainer(autoName, spec)
 	c.Auto = true
-	l := &Lease{s: s, id: c.ID, limit: c.MemoryLimit}
+	l := &Lease{s: s, id: c.ID}
 	change, base, err := l.diff(st)
 	if err != nil {
 		return nil, err
@@ -185,9 +184,6 @@ func (s *Service) next(id string) {
 
 // ContainerID is the id of the container.
 func (l *Lease) ContainerID() string { return l.id }
-
-// MemoryLimit is what the container's interpreter may use, as clients write it: 1g or 4g.
-func (l *Lease) MemoryLimit() string { return l.limit }
 
 // State is what the container held when the lease began, files that no client sees included. Its memory is nil when no
 // interpreter has used it yet. It must not be changed.
