@@ -80,7 +80,7 @@ func TestRealContainerAfterAHardLimit(t *testing.T) {
 	t.Run("of the interpreter", func(t *testing.T) {
 		t.Parallel()
 		n := &notebookServer{t: t, path: filepath.Join(t.TempDir(), "s.db"),
-			limits: cpython.Limits{Wall: 500 * time.Millisecond, Soft: 300 * time.Millisecond}}
+			limits: cpython.Limits{Wall: 2 * time.Second, Soft: time.Second}}
 		defer n.start()()
 		mine, _ := n.named()
 		_, got := n.run(nil, mine, "x = 5; open('a.txt', 'w').write('a')", stubborn)
@@ -93,7 +93,7 @@ func TestRealContainerAfterAHardLimit(t *testing.T) {
 	t.Run("of the call", func(t *testing.T) {
 		t.Parallel()
 		n := &notebookServer{t: t, path: filepath.Join(t.TempDir(), "s.db")}
-		n.o = responses.Options{ToolLimits: toolhost.Limits{Deadline: 700 * time.Millisecond}}
+		n.o = responses.Options{ToolLimits: toolhost.Limits{Deadline: 2 * time.Second}}
 		defer n.start()()
 		mine, _ := n.named()
 		n.run(nil, mine, "w = 4")
@@ -109,7 +109,7 @@ func TestRealContainerAfterAHardLimit(t *testing.T) {
 	t.Run("of the last call", func(t *testing.T) {
 		t.Parallel()
 		n := &notebookServer{t: t, path: filepath.Join(t.TempDir(), "s.db")}
-		n.o = responses.Options{ToolLimits: toolhost.Limits{Deadline: 700 * time.Millisecond}}
+		n.o = responses.Options{ToolLimits: toolhost.Limits{Deadline: 2 * time.Second}}
 		defer n.start()()
 		mine, _ := n.named()
 		r, got := n.run(nil, mine, "x = 5; open('a.txt', 'w').write('a')", stubborn)
