@@ -32,6 +32,19 @@ func hammer(t *testing.T) {
 	})
 }
 
+// inTime runs a cell that takes no time, again when a busy machine let it meet the short limits of its session.
+func inTime(t *testing.T, s *python.Session, code string) python.Result {
+	t.Helper()
+	r := exec(t, s, code)
+	for range 20 {
+		if r.Status != python.Killed && r.Status != python.Interrupted {
+			break
+		}
+		r = exec(t, s, code)
+	}
+	return r
+}
+
 // TestFaults runs what hostile and careless code does. After each, the next cell must work: with what was there before, or
 // in a pristine interpreter where the old one was lost.
 func TestFaults(t *testing.T) {
@@ -127,7 +140,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := acquire(t, p, c.limits)
-			exec(t, s, "kept = 42")
+			inTime(t, s, "kept = 42")
 			r := exec(t, s, c.code)
 			if !slices.Contains(c.want, r.Status) || !strings.Contains(r.Output, c.says) || r.Lost && !c.lost {
 				t.Errorf("%v, lost: %v, output %.600q, want %v, lost: %v, %q", r.Status, r.Lost, r.Output, c.want, c.lost, c.says)
@@ -136,7 +149,7 @@ func TestFaults(t *testing.T) {
 			if r.Lost {
 				want = "NameError: name 'kept' is not defined"
 			}
-			if r := exec(t, s, "kept"); c.name != "modules removed" && !strings.Contains(r.Output, want) {
+			if r := inTime(t, s, "kept"); c.name != "modules removed" && !strings.Contains(r.Output, want) {
 				t.Errorf("afterwards: %v %.600q, want %q", r.Status, r.Output, want)
 			}
 		})
