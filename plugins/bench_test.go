@@ -2,6 +2,9 @@ package plugins_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -78,5 +81,40 @@ func BenchmarkLoadCached(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.Close()
+	})
+}
+
+// From a new file in the folder, written just now, to the first answer of the new version, as a registry looks by default.
+func BenchmarkReload(b *testing.B) {
+	dir := b.TempDir()
+	r, err := plugins.NewRegistry(plugins.RegistryOptions{Dir: dir, Plugin: plugins.Options{CacheDir: cacheDir}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	version := 0
+	median(b, func() {
+		version++
+		text, err := json.Marshal(versioned(fmt.Sprintf("1.0.%d", version), "count"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		wasm, err := plugins.Attach(fixture(b, "program.wasm"), text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(dir+"/new", wasm, 0o644), os.Rename(dir+"/new", dir+"/p.wasm")); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			_, next := r.Changes()
+			if p, err := r.Plugin("p"); err == nil && p.Manifest().Version == fmt.Sprintf("1.0.%d", version) {
+				break
+			}
+			<-next
+		}
+		if res, err := r.Call(b.Context(), "p", plugins.Call{Tool: "count"}); err != nil || res.Text != "1" {
+			b.Fatal(res, err)
+		}
 	})
 }

@@ -28,7 +28,7 @@ type Manifest struct {
 	MinHost     string `json:"min_host_version,omitempty"` // oldest version of the host that runs it
 
 	Tools []ManifestTool `json:"tools,omitempty"` // may be absent for Extism plugins that list them themselves
-	// Instance says what a call of a reactor finds, see the package's comment. Commands and Extism plugins are always fresh.
+	// Instance says what a call of a reactor finds, see the package's comment. Only reactors have a choice.
 	Instance    InstanceMode `json:"instance,omitempty"` // default: fresh
 	Permissions Permissions  `json:"permissions,omitzero"`
 	Limits      Limits       `json:"limits,omitzero"` // what it needs; the host's ceilings hold in any case

@@ -123,6 +123,9 @@ func (p *Plugin) load(ctx context.Context) (err error) {
 	if err := p.fitsHost(); err != nil {
 		return err
 	}
+	if mode := p.manifest.Instance; p.abi != ABIReactor && mode != "" && mode != InstanceFresh {
+		return fmt.Errorf("instance: %q is for reactors, this is a %s, which starts fresh for every call", mode, p.abi)
+	}
 	began := time.Now()
 	if p.module, err = p.compile(ctx); err != nil {
 		return err

@@ -326,7 +326,8 @@ func TestCancel(t *testing.T) {
 
 func TestReactor(t *testing.T) {
 	t.Parallel()
-	tools := []string{"echo", "count", "grow", "spin", "bad", "fail", "number", "nothing", "no_json", "outside", "huge", "exit", "crash"}
+	tools := []string{"echo", "count", "grow", "spin", "bad", "fail", "number", "nothing", "no_json", "outside", "huge", "exit", "crash",
+		"chatter"}
 	for _, c := range []struct {
 		mode plugins.InstanceMode
 		want []string // of count, three times
@@ -350,6 +351,9 @@ func TestReactor(t *testing.T) {
 			}
 			works(t, p, "echo", `{"a":"ü"}`, `{"a":"ü"}`)
 			works(t, p, "grow", `{}`, "grown")
+			if r := call(t, p, "chatter", `{}`); r.Text != "said" || r.Log != "this is no result" {
+				t.Errorf("stdout of a reactor is its log: %+v", r)
+			}
 			if r := call(t, p, "bad", `{}`); !r.BadArguments || r.Text != "no such city" {
 				t.Errorf("bad arguments: %+v", r)
 			}
@@ -420,6 +424,8 @@ func TestLoadErrors(t *testing.T) {
 	needsMemory.Limits.MemoryBytes = 65536
 	export := manifest("echo")
 	export.Tools[0].Export = "run"
+	reset := manifest("echo")
+	reset.Instance = plugins.InstanceReset
 	future := manifest("echo")
 	future.MinHost = "0.10.0"
 	for _, c := range []struct {
@@ -435,6 +441,7 @@ func TestLoadErrors(t *testing.T) {
 		{"less memory than it begins with", fixture(t, "program.wasm"), needsMemory, "the limit is 65536"},
 		{"export of a reactor", reactor, export, "tools[0].export: is for Extism plugins"},
 		{"export that is not there", fixture(t, "extism.wasm"), manifest("nope"), `the module exports no function "nope"`},
+		{"reset of a program", fixture(t, "program.wasm"), reset, `instance: "reset" is for reactors`},
 		{"newer host", reactor, future, "needs a host of version 0.10.0, this is v0.9.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,7 +26,9 @@ func newReactor(ctx context.Context, s *grantee) (*reactor, error) {
 func (r *reactor) close() error { return r.pool.close() }
 
 func (r *reactor) run(ctx context.Context, w *work) (answer, error) {
-	in, err := r.pool.take(ctx, w.config(w.tool.Name))
+	config := w.config(w.tool.Name)
+	config.Stdout = w.log // the result has another way
+	in, err := r.pool.take(ctx, config)
 	if err != nil {
 		return answer{}, err
 	}

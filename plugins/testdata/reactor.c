@@ -43,6 +43,11 @@ __attribute__((export_name("tool_call"))) uint64_t tool_call(char *request, size
 		for (;;)
 			sink++;
 	}
+	TOOL("chatter") {
+		puts("this is no result");
+		fflush(stdout);
+		return reply(response, sprintf(response, "{\"result\":\"said\"}"));
+	}
 	TOOL("bad") return reply(response, sprintf(response, "{\"error\":\"no such city\",\"bad_arguments\":true}"));
 	TOOL("fail") return reply(response, sprintf(response, "{\"error\":\"on fire\"}"));
 	TOOL("number") return reply(response, sprintf(response, "{\"result\":1}"));
