@@ -623,7 +623,7 @@ server finds the plugin at once. It is granted nothing by that.
 
 func newPluginList(std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "list the plugins in the folder of a server",
+		Name: "list", Usage: "list the plugins in the folder of a server", ArgValidator: words(0, 0, "no words"),
 		Flags: []cli.Flag{pluginDirFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			all, err := kit.List(c.String("dir"))

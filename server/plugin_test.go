@@ -46,6 +46,7 @@ func TestPluginCommands(t *testing.T) {
 		{"a public key that is none", "", []string{"verify", "--key", "/none.pub", unitsPlugin}, exitFailure, "the line of a public key"},
 		{"a secret key that is none", "", []string{"sign", "--key", wrongGrants, unitsPlugin}, exitFailure, "--new-key"},
 		{"a URL without a digest", "", []string{"install", "https://127.0.0.1/x.wasm"}, exitFailure, "sha256 is missing"},
+		{"a word for list", "", []string{"list", "plugins.d"}, exitUsage, `"plugins.d"`},
 		{"a folder that is not there", "", []string{"list", "--dir", "/none"}, exitFailure, "/none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

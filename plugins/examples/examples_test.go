@@ -104,7 +104,7 @@ func TestExamples(t *testing.T) {
 	for name := range readBuilt(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{})
+			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{CacheDir: cacheDir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestExamplesFaults(t *testing.T) {
 	for _, name := range []string{"units", "html", "text", "image", "weather"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{})
+			p, err := plugins.Open(t.Context(), filepath.Join(name, name+".wasm"), plugins.Options{CacheDir: cacheDir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,4 +155,13 @@ func tapes(t *testing.T, name string) kit.Tapes {
 		t.Fatal(err)
 	}
 	return kit.Tapes{Replay: p}
+}
+
+// cacheDir keeps compiled code from one run of the tests to the next, for Go modules take seconds.
+func cacheDir(t *testing.T) string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return t.TempDir()
+	}
+	return filepath.Join(dir, "chorale", "plugins")
 }
