@@ -32,7 +32,7 @@ type InstallOptions struct {
 	From   string       // name of a file, or https URL
 	SHA256 string       // of the file, in hexadecimal; required for a URL
 	Key    *PublicKey   // nil: no signature is looked for; else it must be beside the file and right
-	Client *http.Client // for URLs; nil: http.DefaultClient. It must not change https to http
+	Client *http.Client // for URLs; nil: http.DefaultClient. Redirects may lead anywhere: SHA256 says what is right
 }
 
 // Installed is what Install put into the folder.
