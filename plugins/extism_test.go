@@ -16,7 +16,7 @@ func TestExtism(t *testing.T) {
 	t.Parallel()
 	m := manifest("echo", "count", "fail", "config", "vars", "outside", "hoard", "spin", "named")
 	m.Tools[8].Export = "config"
-	m.Limits = plugins.Limits{TimeoutMS: 300, MemoryBytes: 16 << 20}
+	m.Limits.MemoryBytes = 16 << 20
 	m.Config = json.RawMessage(`{"type": "object", "properties": {"units": {"type": "string"}}}`)
 	s := source(t, "extism", m)
 	p := load(t, s, plugins.Options{Grant: &plugins.Grant{SHA256: s.Hash(), Config: json.RawMessage(`{"units": "metric"}`)}})
@@ -35,8 +35,11 @@ func TestExtism(t *testing.T) {
 	works(t, p, "hoard", `{}`, "bounded")
 	fails(t, p, "fail", `{}`, "on fire", "info: about to fail")
 	fails(t, p, "outside", `{}`, "outside of the blocks")
-	fails(t, p, "spin", `{}`, "limit timeout_ms")
 	works(t, p, "count", `{}`, "1")
+
+	short := manifest("spin")
+	short.Limits.TimeoutMS = 100
+	fails(t, load(t, source(t, "extism", short), plugins.Options{}), "spin", `{}`, "limit timeout_ms")
 }
 
 // Plugins of hyper-mcp, older and newer, say themselves which tools they have.
@@ -112,7 +115,9 @@ func TestExtismModules(t *testing.T) {
 			}
 			m := manifest("t")
 			m.Tools[0].Export = c.export
-			m.Limits.TimeoutMS = 1000
+			if m.Limits.TimeoutMS = 30_000; c.module == "sleep" {
+				m.Limits.TimeoutMS = 100
+			}
 			var grant *plugins.Grant
 			m.Config = anything
 			s := pair(t, wasm, m)

@@ -128,7 +128,7 @@ type Effective struct {
 	Plugin, Version string
 	Hash            string // of the content
 	Approved        bool   // there is a Grant for this content
-	Note            string // why not, with the line that would change it
+	Note            string // why not, with the line that would change it; "" also for one that asks for nothing
 	Permissions     []Permission
 	Limits          Limits
 }
@@ -211,6 +211,9 @@ func intersect(m *Manifest, hash string, g *Grant, ceilings Limits) (*rights, er
 	r.environment(m.Permissions.Env, grant)
 	if err := r.configure(m, grant); err != nil {
 		return nil, err
+	}
+	if g == nil && len(r.effective.Permissions) == 0 {
+		r.effective.Note = "" // it needs no grant
 	}
 	return r, nil
 }

@@ -27,7 +27,7 @@ type Options struct {
 	// caller's to close. nil: values are kept in memory, as long as the grant.
 	Store  func(plugin string, bytes int64) (host.Store, error)
 	Logger *slog.Logger                         // gets what plugins log, at debug level; nil: nobody
-	Record func(plugin string, r egress.Record) // gets every request of plugins; may be nil
+	Record func(plugin string, r egress.Record) // gets every request, from any goroutine; may be nil
 }
 
 // A Plugin is one version of a plugin, compiled. Its methods are safe for concurrent use.

@@ -277,13 +277,15 @@ func hammer(t *testing.T) {
 // Every attack ends by its limits, says which, and leaves the plugin working, while garbage is collected all the time.
 func TestFaults(t *testing.T) {
 	hammer(t)
-	m := manifest("spin", "sleep", "flood", "flood_log", "recurse", "grow", "crash", "fill", "many_files", "count")
-	m.Limits = plugins.Limits{TimeoutMS: 300, OutputBytes: 1 << 20, MemoryBytes: 16 << 20, FileBytes: 1 << 20, Concurrency: 16}
+	m := manifest("spin", "sleep", "flood", "flood_log", "recurse", "grow", "crash")
+	m.Limits = plugins.Limits{TimeoutMS: 300, OutputBytes: 64 << 10, MemoryBytes: 16 << 20, FileBytes: 1 << 20, Concurrency: 16}
 	p := load(t, source(t, "program", m), plugins.Options{})
+	// What answers meanwhile, and has time to.
+	calm := load(t, source(t, "program", manifest("count")), plugins.Options{})
 	for _, c := range []struct{ tool, want string }{
 		{"spin", "longer than 300 ms (limit timeout_ms)"},
 		{"sleep", "longer than 300 ms (limit timeout_ms)"},
-		{"flood", "more than 1048576 bytes (limit output_bytes)"},
+		{"flood", "more than 65536 bytes (limit output_bytes)"},
 		{"flood_log", "longer than 300 ms (limit timeout_ms)"},
 		{"recurse", "It crashed"},
 		{"crash", "It crashed: unreachable"},
@@ -300,9 +302,9 @@ func TestFaults(t *testing.T) {
 		for _, tool := range []string{"spin", "sleep", "flood", "flood_log", "recurse", "grow", "crash", "spin", "sleep"} {
 			wg.Go(func() { call(t, p, tool, `{}`) })
 		}
+		wg.Go(func() { works(t, calm, "count", `{}`, "1") })
 		wg.Wait()
 	})
-	works(t, p, "count", `{}`, "1")
 	if s := p.Stats(); s.Running != 0 || s.Waiting != 0 || s.Stopped < 10 || s.Refused != 0 {
 		t.Errorf("stats: %+v", s)
 	}
@@ -340,7 +342,7 @@ func TestReactor(t *testing.T) {
 		t.Run("instance "+string(c.mode), func(t *testing.T) {
 			t.Parallel()
 			m := manifest(tools...)
-			m.Instance, m.Limits.TimeoutMS = c.mode, 300
+			m.Instance = c.mode
 			m.Tools[0].Kind = plugins.OutputJSON
 			p := load(t, source(t, "reactor", m), plugins.Options{})
 			if p.ABI() != plugins.ABIReactor {
@@ -365,7 +367,9 @@ func TestReactor(t *testing.T) {
 			fails(t, p, "huge", `{}`, "limit output_bytes")
 			fails(t, p, "exit", `{}`, "ended itself with code 7")
 			fails(t, p, "crash", `{}`, "crashed")
-			fails(t, p, "spin", `{}`, "limit timeout_ms")
+			short := manifest("spin")
+			short.Instance, short.Limits.TimeoutMS = c.mode, 100
+			fails(t, load(t, source(t, "reactor", short), plugins.Options{}), "spin", `{}`, "limit timeout_ms")
 			if r := call(t, p, "count", `{}`); c.mode != plugins.InstanceReuse && r.Text != "101" {
 				t.Errorf("after all this the counter is %s", r.Text)
 			}
