@@ -6,7 +6,7 @@ BIN      := bin/chorale
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run chat test race fuzz bench clients e2e check cross generate python-wasm clean
+.PHONY: help build run test race fuzz bench clients e2e check cross generate plugins python-wasm clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,9 +16,6 @@ build: ## build bin/chorale
 
 run: build ## serve the built-in model at 127.0.0.1:8000 (ARGS="--model DIR" for another)
 	$(BIN) serve $(ARGS)
-
-chat: build ## talk to the built-in model in the terminal
-	$(BIN) chat $(ARGS)
 
 test: ## every test that this machine can run
 	$(GO) test ./...
@@ -50,6 +47,9 @@ cross: ## build for Linux, macOS and Windows on amd64 and arm64
 
 generate: ## make the generated files again (they are committed)
 	$(GO) generate ./...
+
+plugins: ## build the example plugins again (plugins/examples/build names the compilers)
+	./plugins/examples/build
 
 python-wasm: ## build the embedded Python again (15 minutes; build.sh says what it needs)
 	./sandbox/python/build/build.sh
