@@ -115,6 +115,7 @@ class Runner:
         self.after = []  # hooks
         self.loop = None
         self.generators = []  # of packages, made before the image was taken
+        self.pristine = True  # no cell of the session has imported anything
         self.unused_seed = None  # that the generators have not had yet
         self.files = set()  # file names of cells
         self.builtins = {}
@@ -154,15 +155,16 @@ class Runner:
             sys.setrecursionlimit(1000)
 
     def seed(self, seed, code):
-        """Gives this session random numbers of its own: all sessions come from the same image. Seeding a generator takes as long
-        as a small cell, so those that packages keep for themselves wait for a cell that can get at a package."""
+        """Gives this session random numbers of its own: all sessions come from the same image. Seeding takes as long as a small
+        cell, so in a session that has run nothing yet it waits for a cell that can get at a generator, which takes an import."""
         if seed:  # the first cell of a session, also of one that goes on from a snapshot
             self.unused_seed = int(seed, 16)
-            reseed(self.unused_seed)
-        if self.unused_seed is not None and "import" in code:
-            for i, generator in enumerate(self.generators, 1):
-                generator.seed(self.unused_seed + (i << 256))
-            self.unused_seed = None
+        if self.unused_seed is None or self.pristine and "import" not in code:
+            return
+        reseed(self.unused_seed)
+        for i, generator in enumerate(self.generators, 1):
+            generator.seed(self.unused_seed + (i << 256))
+        self.pristine, self.unused_seed = False, None
 
     def exec_cell(self, request):
         """Runs the cell of a request and returns its result, as dicts that stand for JSON."""
