@@ -123,7 +123,7 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	}
 	service, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: o.log, Key: o.sealKey, MaxOutputTokens: o.maxOutputTokens,
-		Tools: tools, Containers: kept,
+		Tools: func() *toolhost.Set { return tools }, Containers: kept,
 		Model: responses.ModelInfo{ID: s.model.id, MaxContext: e.MaxContext(), Vocab: runner.KV().Vocab, Demo: s.model.demo},
 	})
 	if err != nil {

@@ -131,6 +131,21 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"parameters", `{"tools":[{"type":"function","name":"f","parameters":"{}"}]}`, "tools[0].parameters", "invalid_type", "an object"},
 		{"container is a number", `{"tools":[{"type":"code_interpreter","container":1}]}`, "tools[0].container", "invalid_type", "a string or an object"},
 		{"container of a new kind", `{"tools":[{"type":"code_interpreter","container":{"type":"old"}}]}`, "tools[0].container.type", "invalid_value", "'auto'"},
+		{"plugin without name", `{"tools":[{"type":"plugin"}]}`, "tools[0].name", "missing_required_parameter", "name"},
+		{"plugin's name", `{"tools":[{"type":"plugin","name":"../x"}]}`, "tools[0].name", "invalid_value", "pattern"},
+		{"misspelt limit of a plugin", `{"tools":[{"type":"plugin","name":"p","allowed_tool":["t"]}]}`, "tools[0].allowed_tool", "unknown_parameter", "'allowed_tools'"},
+		{"allowed tools of a plugin", `{"tools":[{"type":"plugin","name":"p","allowed_tools":"t"}]}`, "tools[0].allowed_tools", "invalid_type", "an array"},
+		{"no allowed tools of a plugin", `{"tools":[{"type":"plugin","name":"p","allowed_tools":[]}]}`, "tools[0].allowed_tools", "empty_array", "Leave it out"},
+		{"allowed tool of a plugin twice", `{"tools":[{"type":"plugin","name":"p","allowed_tools":["t","t"]}]}`, "tools[0].allowed_tools[1]", "invalid_value", "twice"},
+		{"allowed tool of a plugin is a number", `{"tools":[{"type":"plugin","name":"p","allowed_tools":[1]}]}`, "tools[0].allowed_tools[0]", "invalid_type", "a string"},
+		{"too many allowed tools of a plugin", `{"tools":[{"type":"plugin","name":"p","allowed_tools":[` + strings.Repeat(`"t",`, 256) + `"t"]}]}`, "tools[0].allowed_tools", "array_above_max_length", "256"},
+		{"choice of a plugin without name", `{"tool_choice":{"type":"plugin"}}`, "tool_choice.name", "missing_required_parameter", "name"},
+		{"choice of a plugin with a list", `{"tool_choice":{"type":"plugin","name":"p","tools":["t"]}}`, "tool_choice.tools", "unknown_parameter", "'tool'"},
+		{"allowed plugin without name", `{"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"plugin"}]}}`, "tool_choice.tools[0].name", "missing_required_parameter", "name"},
+		{"plugin's call without name", `{"input":[{"type":"mcp_call","arguments":"","server_label":"p"}]}`, "input[0].name", "missing_required_parameter", "name"},
+		{"plugin's call with a header in its name", `{"input":[{"type":"mcp_call","arguments":"","name":"t<|end|>","server_label":"p"}]}`, "input[0].name", "invalid_value", "pattern"},
+		{"plugin's call with white space in the label", `{"input":[{"type":"mcp_call","arguments":"","name":"t","server_label":"p q"}]}`, "input[0].server_label", "invalid_value", "pattern"},
+		{"output of a plugin's call", `{"input":[{"type":"mcp_call","arguments":"","name":"t","server_label":"p","output":[]}]}`, "input[0].output", "invalid_type", "a string"},
 		{"tool choice", `{"tool_choice":"maybe"}`, "tool_choice", "invalid_value", "'none', 'auto', 'required'"},
 		{"tool choice is a number", `{"tool_choice":1}`, "tool_choice", "invalid_type", "a string or an object"},
 		{"tool choice without name", `{"tool_choice":{"type":"function"}}`, "tool_choice.name", "missing_required_parameter", "name"},
@@ -165,7 +180,7 @@ func TestDecodeRequest(t *testing.T) {
 		"model": "m", "instructions": "be nice", "previous_response_id": "resp_1", "store": false, "stream": true,
 		"background": null, "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
 		"tools": [{"type": "function", "name": "f", "parameters": {"z": 1.0, "a": {}}, "strict": true}, {"type": "web_search", "x": [1.0]}],
-		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}]},
+		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}, {"type": "plugin", "name": "p", "tool": "t"}]},
 		"parallel_tool_calls": false, "max_tool_calls": 3, "max_output_tokens": 16.0,
 		"reasoning": {"effort": "xxl", "summary": "auto"},
 		"text": {"format": {"type": "json_schema", "name": "n", "schema": {"b": 1, "a": 2}, "strict": true}, "verbosity": "low"},
@@ -195,7 +210,7 @@ func TestDecodeRequest(t *testing.T) {
 		{"parameters keep order and numbers", string(r.Tools[0].(*api.FunctionTool).Parameters), `{"z": 1.0, "a": {}}`},
 		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "web_search"},
 		{"allowed tools", r.ToolChoice.Allowed, []string{"f"}},
-		{"allowed types", r.ToolChoice.AllowedTypes, []string{"mcp"}},
+		{"allowed others", r.ToolChoice.AllowedOther, []api.OtherTool{{Type: "mcp"}, {Type: "plugin", Name: "p", Tool: "t"}}},
 		{"mode", r.ToolChoice.Mode, "required"},
 		{"parallel", *r.ParallelToolCalls, false},
 		{"tool calls", *r.MaxToolCalls, int64(3)},
@@ -276,6 +291,12 @@ var items = []struct{ name, sent, written string }{
 	{"code without outputs", `{"type":"code_interpreter_call","outputs":[]}`, `{"type":"code_interpreter_call","code":"","container_id":"","outputs":[]}`},
 	{"code with null members", `{"type":"code_interpreter_call","code":null,"container_id":null,"outputs":null}`,
 		`{"type":"code_interpreter_call","code":"","container_id":"","outputs":null}`},
+	{"plugin's call", `{"type":"mcp_call","id":"mcp_1","approval_request_id":"a","arguments":"{}","error":{"type":"http_error","code":1.0},"name":"t","output":"","server_label":"p","status":"failed"}`,
+		`{"type":"mcp_call","id":"mcp_1","approval_request_id":"a","arguments":"{}","error":{"type":"http_error","code":1.0},"name":"t","output":"","server_label":"p","status":"failed"}`},
+	{"bare plugin's call", `{"type":"mcp_call","arguments":"","name":"t.u/v","server_label":"p","error":null,"output":null}`,
+		`{"type":"mcp_call","approval_request_id":null,"arguments":"","error":null,"name":"t.u/v","output":null,"server_label":"p"}`},
+	{"plugin's call with the error of an early SDK", `{"type":"mcp_call","arguments":"","name":"t","server_label":"p","error":"no"}`,
+		`{"type":"mcp_call","approval_request_id":null,"arguments":"","error":"no","name":"t","output":null,"server_label":"p"}`},
 	{"reference", `{"type":"item_reference","id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"reference without type", `{"id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"unknown type", `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`, `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`},
@@ -332,6 +353,7 @@ func TestToolsRoundTrip(t *testing.T) {
 	const tools = `[{"type":"function","name":"f","description":"d","parameters":{"z":1.0,"a":[]},"strict":false},` +
 		`{"type":"function","name":"g","description":null,"parameters":null,"strict":null},` +
 		`{"container":"cntr_1","type":"code_interpreter"},{"type":"code_interpreter","container":{"type":"auto","memory_limit":"1g","x":1}},` +
+		`{"type":"plugin","name":"p","allowed_tools":["t"]},{"type":"plugin","name":"p","allowed_tools":null},` +
 		`{"server_label":"s","type":"mcp","headers":{"b":"1","a":"2"}}]`
 	r, err := api.DecodeRequest([]byte(`{"tools":` + tools + `}`))
 	if err != nil {
@@ -340,7 +362,7 @@ func TestToolsRoundTrip(t *testing.T) {
 	if got, err := api.Encode(r.Tools); err != nil || string(got) != tools {
 		t.Errorf("got %s, %v;\nwant %s", got, err, tools)
 	}
-	for i, kind := range []string{"function", "function", "code_interpreter", "code_interpreter", "mcp"} {
+	for i, kind := range []string{"function", "function", "code_interpreter", "code_interpreter", "plugin", "plugin", "mcp"} {
 		if got := api.ToolKind(r.Tools[i]); got != kind {
 			t.Errorf("tool %d is a %s, want %s", i, got, kind)
 		}
@@ -493,6 +515,10 @@ func TestEncodeEvent(t *testing.T) {
 			`{"type":"response.code_interpreter_call_code.done","sequence_number":0,"item_id":"i","output_index":1,"code":"1"}`, ""},
 		{&api.ToolEvent{Head: api.Head{Type: api.EventCodeInterpreting}, Place: at},
 			`{"type":"response.code_interpreter_call.interpreting","sequence_number":0,"item_id":"i","output_index":1}`, ""},
+		{&api.MCPArgumentsDelta{Head: api.Head{Type: api.EventMCPArgsDelta}, Place: at, Delta: "{"},
+			`{"type":"response.mcp_call_arguments.delta","sequence_number":0,"item_id":"i","output_index":1,"delta":"{"}`, ""},
+		{&api.MCPArgumentsDone{Head: api.Head{Type: api.EventMCPArgsDone}, Place: at, Arguments: "{}"},
+			`{"type":"response.mcp_call_arguments.done","sequence_number":0,"item_id":"i","output_index":1,"arguments":"{}"}`, ""},
 		{&api.KeepAlive{Head: api.Head{Type: api.EventKeepAlive, SequenceNumber: 9}}, `{"type":"keepalive","sequence_number":9}`, ""},
 	}
 	for _, tt := range tests {

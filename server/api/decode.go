@@ -66,6 +66,8 @@ func (v value) itemOf() Item {
 	case "code_interpreter_call":
 		return &CodeInterpreterCall{id, o.textOr("status", ""), o.get("code").textOrNone(), o.textOr("container_id", ""),
 			o.get("outputs").codeOutputs()}
+	case "mcp_call":
+		return o.mcpCall(id)
 	case "item_reference":
 		if id == "" {
 			o.need("id")

@@ -36,14 +36,19 @@ const (
 	EventCodeInProgress   = "response.code_interpreter_call.in_progress"
 	EventCodeInterpreting = "response.code_interpreter_call.interpreting"
 	EventCodeCompleted    = "response.code_interpreter_call.completed"
+	EventMCPArgsDelta     = "response.mcp_call_arguments.delta"
+	EventMCPArgsDone      = "response.mcp_call_arguments.done"
+	EventMCPInProgress    = "response.mcp_call.in_progress"
+	EventMCPCompleted     = "response.mcp_call.completed"
+	EventMCPFailed        = "response.mcp_call.failed"
 	EventError            = "error"
 	EventKeepAlive        = "keepalive"
 )
 
 // An Event is one step of a response's life. There is one Go type per JSON form, all used as pointers:
 // ResponseEvent, ItemEvent, PartEvent, SummaryPartEvent, TextDelta, TextDone, ReasoningDelta, ReasoningDone,
-// SummaryDelta, SummaryDone, ArgumentsDelta, ArgumentsDone, CodeDelta, CodeDone, ToolEvent, ErrorEvent and KeepAlive. Once
-// it has been handed out an event and all it refers to are never changed.
+// SummaryDelta, SummaryDone, ArgumentsDelta, ArgumentsDone, CodeDelta, CodeDone, MCPArgumentsDelta, MCPArgumentsDone,
+// ToolEvent, ErrorEvent and KeepAlive. Once it has been handed out an event and all it refers to are never changed.
 type Event interface {
 	head() *Head
 }

@@ -309,6 +309,8 @@ func (v value) tool() Tool {
 	case "function":
 	case "code_interpreter":
 		return &CodeInterpreterTool{Container: o.get("container").containerChoice(), JSON: v.raw}
+	case "plugin":
+		return o.pluginTool()
 	default:
 		return &RawTool{kind, v.raw}
 	}
@@ -341,11 +343,23 @@ func (v value) toolChoice() ToolChoice {
 		for _, e := range o.need("tools").array(maxTools) {
 			t := e.object("an object")
 			if kind := t.need("type").text(); kind != "function" {
-				c.AllowedTypes = append(c.AllowedTypes, kind)
+				c.AllowedOther = append(c.AllowedOther, t.otherTool(kind))
 				continue
 			}
 			c.Allowed = append(c.Allowed, t.need("name").text())
 		}
+	default:
+		c.Other = o.otherTool(c.Type)
 	}
 	return c
+}
+
+// otherTool reads which tool of a type other than function is meant.
+func (o object) otherTool(kind string) OtherTool {
+	t := OtherTool{Type: kind}
+	if kind == "plugin" {
+		t.Name, t.Tool = o.need("name").text(), o.textOr("tool", "")
+		o.refuseUnknown("name", "tool")
+	}
+	return t
 }

@@ -2,8 +2,8 @@ package api
 
 import "encoding/json"
 
-// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool and, for every other
-// type, *RawTool. ToolKind works on any of them.
+// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool, *PluginTool and, for
+// every other type, *RawTool. ToolKind works on any of them.
 type Tool interface {
 	tool() (kind string)
 }
@@ -42,10 +42,30 @@ func (t *RawTool) MarshalJSON() ([]byte, error) { return t.JSON, nil }
 type ToolChoice struct {
 	Mode         string          // none, auto or required; also for allowed_tools and for a type other than function
 	Allowed      []string        // with allowed_tools: the functions that may be called
-	AllowedTypes []string        // with allowed_tools: the types of the other tools that may be called
+	AllowedOther []OtherTool     // with allowed_tools: the other tools that may be called
 	Name         string          // with function: the one that must be called
+	Other        OtherTool       // with a type other than function and allowed_tools: what must be called
 	Type         string          // "" when the choice is a plain string; else function, allowed_tools or what was sent
 	JSON         json.RawMessage // the whole choice as it was sent, when it was an object
+}
+
+// An OtherTool names a tool that is no function in a ToolChoice.
+type OtherTool struct {
+	Type string
+	Name string // of a plugin; "" = all tools of the type
+	Tool string // of a plugin; "" = all of the plugin
+}
+
+// String names the tool in error messages.
+func (t OtherTool) String() string {
+	switch {
+	case t.Name == "":
+		return t.Type
+	case t.Tool == "":
+		return t.Name
+	default:
+		return t.Name + "." + t.Tool
+	}
 }
 
 // MarshalJSON writes the choice as it was sent.

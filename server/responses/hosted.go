@@ -13,13 +13,15 @@ import (
 // A hosted is a tool that this server runs, as one response has it. All that is particular about a kind of tool is in its
 // present_<tool>.go, which fills one in; the loop knows nothing else of it.
 type hosted struct {
-	kind     string // type of the request's tool
-	tool     string // name in the toolhost.Set
-	callable bool   // it may be called now
+	kind     string   // type of the request's tool
+	tool     string   // name in the toolhost.Set
+	callable bool     // it may be called now
+	only     []string // functions of it that may be called; nil = all
 
-	// To the model: how it is declared in the system message, what may be written to it, and what else is read as a call
-	// of it. function is "" for a tool without functions.
+	// To the model: how it is declared and in which message, what may be written to it, and what else is read as a call of it.
+	// function is "" for a tool without functions.
 	namespace harmony.Namespace
+	declared  declaration
 	calls     []harmony.Call
 	accepts   func(recipient string) (function string, ok bool)
 
@@ -27,12 +29,15 @@ type hosted struct {
 	wrapped func(beginning string) bool
 	unwrap  func(text string) string
 
-	// To the client: the item of a call as it is added, the events of its input, the types of the events before the tool
-	// runs and after it has answered, and the item as it is done. Without an outcome the call was not made.
-	item               func(ctx context.Context) api.Item
-	input              stream
-	running, completed string
-	finished           func(added api.Item, input string, o *toolhost.Outcome) api.Item
+	// To the client: the item of a call as it is added, the events of its input, what input without any is, the types of the
+	// events before the tool runs and after that, "" for none, and the item as it is done. Without an outcome the call was
+	// not made.
+	item     func(ctx context.Context, function string) api.Item
+	input    stream
+	empty    string
+	running  string
+	ended    func(o *toolhost.Outcome) (event string)
+	finished func(added api.Item, input string, o *toolhost.Outcome) api.Item
 
 	// What outlives a response. All may be nil: acquire is called before anything is generated, does not wait for other
 	// responses, and its error is the client's; ready before each round with a call, waits for what acquire asked for; load at
@@ -45,6 +50,15 @@ type hosted struct {
 	keep    func(ctx context.Context) *store.State
 	release func()
 }
+
+// A declaration says where the model is told of a tool: those that it was trained with are in the system message, others in
+// the developer message beside the functions.
+type declaration int
+
+const (
+	inSystem declaration = iota
+	inDeveloper
+)
 
 // A hostedKind is a kind of tool that this server runs.
 type hostedKind struct {
@@ -59,12 +73,12 @@ type hostedKind struct {
 }
 
 // hostedKinds is the table of the tools that this server runs.
-var hostedKinds = []hostedKind{pythonKind}
+var hostedKinds = []hostedKind{pythonKind, pluginKind}
 
 // readHosted makes the hosted tool of a request's tool at param, nil if it is not there.
 func (s *Service) readHosted(p *plan, t api.Tool, param string) (*hosted, *api.Error) {
 	i := slices.IndexFunc(hostedKinds, func(k hostedKind) bool { return k.tool == api.ToolKind(t) })
-	if i < 0 || s.o.Tools == nil {
+	if i < 0 || p.tools == nil {
 		return nil, nil
 	}
 	h, err := hostedKinds[i].read(s, p, t, param)
@@ -93,17 +107,44 @@ func (p *plan) hostedBy(recipient string) (h *hosted, function string) {
 	return nil, ""
 }
 
-// everybody and nobody are for narrowHosted.
-func everybody(*hosted) bool { return true }
-func nobody(*hosted) bool    { return false }
+// mayCall reports whether the function may be called now, as far as the request goes.
+func (h *hosted) mayCall(function string) bool {
+	return h.callable && (h.only == nil || slices.Contains(h.only, function))
+}
 
-// narrowHosted leaves only the hosted tools callable that keep says. It reports whether there are any.
-func (p *plan) narrowHosted(keep func(*hosted) bool) (any bool) {
-	for _, h := range p.hosted {
-		h.callable = h.callable && keep(h)
-		any = any || h.callable
+// callableNow are the calls that may be written now.
+func (h *hosted) callableNow() (calls []harmony.Call) {
+	for _, c := range h.calls {
+		if function, _ := h.accepts(c.Recipient); h.mayCall(function) {
+			calls = append(calls, c)
+		}
 	}
-	return any
+	return calls
+}
+
+// has reports whether the tool is the one that a tool choice names, and has what that names of it.
+func (h *hosted) has(t api.OtherTool) bool {
+	return h.kind == t.Type && (t.Name == "" || t.Name == h.tool) && (t.Tool == "" || slices.ContainsFunc(h.calls, func(c harmony.Call) bool {
+		function, _ := h.accepts(c.Recipient)
+		return function == t.Tool
+	}))
+}
+
+// narrowHosted leaves only those hosted tools callable, and of them those functions, that the choices name.
+func (p *plan) narrowHosted(choices ...api.OtherTool) {
+	for _, h := range p.hosted {
+		var only []string
+		all := false
+		for _, c := range choices {
+			if h.has(c) {
+				only = append(only, c.Tool)
+				all = all || c.Tool == ""
+			}
+		}
+		if h.callable = h.callable && len(only) > 0; !all {
+			h.only = only
+		}
+	}
 }
 
 // acquire takes what the tools need for themselves while the response runs, and release gives it back.

@@ -38,9 +38,9 @@ func (r *Run) route(h *harmony.Header) {
 	case slices.Contains(r.plan.callable, name) && (prefixed || tool == nil):
 		m.item = &api.FunctionCall{ID: r.s.newID("fc"), CallID: r.s.newID("call"), Name: name, Status: api.InProgress}
 		m.streams = []stream{arguments}
-	case tool != nil && r.mayHost(tool):
+	case tool != nil && r.mayHost(tool, function):
 		m.tool, m.function = tool, function
-		m.item, m.streams = tool.item(r.ctx), []stream{tool.input}
+		m.item, m.streams = tool.item(r.ctx, function), []stream{tool.input}
 	case h.Recipient != "":
 	case h.Channel == harmony.ChannelAnalysis:
 		m.item = &api.Reasoning{ID: r.s.newID("rs"), Status: api.InProgress, Summary: []api.Part{}}
@@ -159,7 +159,7 @@ func (r *Run) endCall(m *harmony.Message, status string) {
 }
 
 // showEmpty begins the item of a message without text, where that means something: a call without arguments, which
-// clients want to read as JSON, one without code, and an empty answer. Reasoning and preambles without text are nothing.
+// clients and tools want to read as JSON, one without code, and an empty answer. Reasoning and preambles without text are nothing.
 func (r *Run) showEmpty() {
 	switch i := r.message.item.(type) {
 	case *api.FunctionCall:
@@ -170,7 +170,9 @@ func (r *Run) showEmpty() {
 			r.out.open(i, r.message.streams)
 		}
 	default:
-		r.out.open(i, r.message.streams)
+		if r.show(r.message.tool.empty); r.out.item == nil {
+			r.out.open(i, r.message.streams)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ type python struct {
 }
 
 func readPython(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error) {
-	spec, ok := s.o.Tools.Spec(pythonTool)
+	spec, ok := p.tools.Spec(pythonTool)
 	if !ok {
 		return nil, nil
 	}
@@ -63,20 +63,20 @@ func readPython(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 			Channels:     []string{harmony.ChannelAnalysis, harmony.ChannelCommentary},
 			ContentTypes: []string{"code", "python", ""},
 		}},
-		accepts:   acceptsPython,
-		wrapped:   wrappedCode,
-		unwrap:    unwrapCode,
-		item:      py.item,
-		input:     code,
-		running:   api.EventCodeInterpreting,
-		completed: api.EventCodeCompleted,
-		finished:  py.finished,
-		acquire:   py.acquire,
-		ready:     py.ready,
-		load:      py.load,
-		save:      py.save,
-		keep:      py.keep,
-		release:   py.release,
+		accepts:  acceptsPython,
+		wrapped:  wrappedCode,
+		unwrap:   unwrapCode,
+		item:     py.item,
+		input:    code,
+		running:  api.EventCodeInterpreting,
+		ended:    endedCode,
+		finished: py.finished,
+		acquire:  py.acquire,
+		ready:    py.ready,
+		load:     py.load,
+		save:     py.save,
+		keep:     py.keep,
+		release:  py.release,
 	}, nil
 }
 
@@ -223,7 +223,15 @@ func (py *python) container(ctx context.Context) string {
 	return py.id
 }
 
-func (py *python) item(ctx context.Context) api.Item {
+// endedCode says that code has run, with an error of its own or without.
+func endedCode(o *toolhost.Outcome) (event string) {
+	if o.Err != nil {
+		return ""
+	}
+	return api.EventCodeCompleted
+}
+
+func (py *python) item(ctx context.Context, _ string) api.Item {
 	return &api.CodeInterpreterCall{ID: py.s.newID("ci"), Status: api.InProgress, ContainerID: py.container(ctx)}
 }
 

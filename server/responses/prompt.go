@@ -155,31 +155,31 @@ func (p *plan) preamble(entries []entry) ([]harmony.Message, []entry) {
 		Effort:          p.effort,
 		Channels:        []string{harmony.ChannelAnalysis, harmony.ChannelCommentary, harmony.ChannelFinal},
 		ChannelRequired: true,
-		Tools:           p.namespaces(),
+		Tools:           p.namespaces(inSystem),
 	}}}}
 	var d harmony.Developer
 	if len(texts) > 0 {
 		instructions := strings.Join(texts, "\n\n")
 		d.Instructions = &instructions
 	}
+	d.Tools = p.namespaces(inDeveloper)
 	if len(p.functions) > 0 {
-		d.Tools = map[string]harmony.Namespace{"functions": {Name: "functions", Tools: p.functions}}
+		d.Tools["functions"] = harmony.Namespace{Name: "functions", Tools: p.functions}
 	}
-	if d.Instructions != nil || d.Tools != nil {
+	if d.Instructions != nil || len(d.Tools) > 0 {
 		messages = append(messages, developer(&d))
 	}
 	return messages, entries
 }
 
-// namespaces are the tools that the system message declares. Those that cannot be called for the moment are among them, so
+// namespaces are the tools of ours that the message declares. Those that cannot be called for the moment are among them, so
 // that the prompt stays the same.
-func (p *plan) namespaces() map[string]harmony.Namespace {
-	if len(p.hosted) == 0 {
-		return nil
-	}
+func (p *plan) namespaces(in declaration) map[string]harmony.Namespace {
 	namespaces := map[string]harmony.Namespace{}
 	for _, h := range p.hosted {
-		namespaces[h.tool] = h.namespace
+		if h.declared == in {
+			namespaces[h.namespace.Name] = h.namespace
+		}
 	}
 	return namespaces
 }
@@ -195,9 +195,7 @@ func (p *plan) gate(vocab int) harmony.GateOptions {
 		})
 	}
 	for _, h := range p.hosted {
-		if h.callable {
-			o.Calls = append(o.Calls, h.calls...)
-		}
+		o.Calls = append(o.Calls, h.callableNow()...)
 	}
 	return o
 }

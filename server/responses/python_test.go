@@ -53,13 +53,14 @@ func (p *pythonFake) head() string {
 	return pythonVersion
 }
 
-func tools(t testing.TB, all ...toolhost.Tool) *toolhost.Set {
+// tools returns what Options.Tools may be: these, always.
+func tools(t testing.TB, all ...toolhost.Tool) func() *toolhost.Set {
 	t.Helper()
 	set, err := toolhost.NewSet(all...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return set
+	return func() *toolhost.Set { return set }
 }
 
 func (p *pythonFake) Spec() toolhost.Spec {
@@ -285,7 +286,7 @@ func TestPythonHangsAtTheEnd(t *testing.T) {
 		}
 		checkStored(t, s, r)
 		close(py.hang)
-		if err := set.Wait(t.Context()); err != nil || py.open != 0 {
+		if err := set().Wait(t.Context()); err != nil || py.open != 0 {
 			t.Errorf("%d instances are open, %v", py.open, err)
 		}
 	})

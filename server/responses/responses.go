@@ -56,9 +56,9 @@ type Options struct {
 	// Ungated lets the model write whatever it wants, to measure how well it keeps to the format by itself.
 	Ungated bool
 
-	// Tools are those that this server runs for the model; nil = none. Only the ones that a request asks for are shown to
-	// the model.
-	Tools        *toolhost.Set
+	// Tools returns those that this server runs for the model now; a response keeps to what it found. It may be nil or return
+	// nil: there are none. Only the ones that a request asks for are shown to the model.
+	Tools        func() *toolhost.Set
 	ToolLimits   toolhost.Limits // of their calls
 	MaxToolCalls int             // of Tools in one response; 0 = 64
 	MaxToolTime  time.Duration   // for all of those together; 0 = 5 minutes

@@ -92,14 +92,14 @@ func (r *Run) answer() error {
 }
 
 // mayHost reports whether one more call of a tool of ours may be made.
-func (r *Run) mayHost(h *hosted) bool {
+func (r *Run) mayHost(h *hosted, function string) bool {
 	waiting := 0
 	for _, c := range r.tools.calls {
 		if c.tool != nil {
 			waiting++
 		}
 	}
-	return h.callable && r.tools.made+waiting < r.plan.maxToolCalls
+	return h.mayCall(function) && r.tools.made+waiting < r.plan.maxToolCalls
 }
 
 // do makes the calls of our tools and returns the outcomes at the calls' places.
@@ -124,7 +124,7 @@ func (r *Run) do() []toolhost.Outcome {
 		return outcomes
 	}
 	if r.tools.session == nil {
-		r.tools.session = r.s.o.Tools.NewSession(toolhost.SessionOptions{ID: r.out.response.ID, Limits: r.s.o.ToolLimits,
+		r.tools.session = r.plan.tools.NewSession(toolhost.SessionOptions{ID: r.out.response.ID, Limits: r.s.o.ToolLimits,
 			Load: r.plan.load, Logger: r.s.o.Logger})
 	}
 	began := time.Now()
@@ -137,7 +137,7 @@ func (r *Run) do() []toolhost.Outcome {
 	r.tools.made += len(calls)
 	r.plan.must = harmony.MayCall // what had to be called has been
 	if r.tools.made >= r.plan.maxToolCalls || r.tools.spent >= r.s.o.MaxToolTime {
-		r.plan.narrowHosted(func(*hosted) bool { return false })
+		r.plan.narrowHosted()
 	}
 	return outcomes
 }
@@ -173,9 +173,9 @@ func (c *call) author() string {
 	case c.tool == nil:
 		return c.message.Recipient
 	case c.function == "":
-		return c.tool.tool
+		return c.tool.namespace.Name
 	default:
-		return c.tool.tool + "." + c.function
+		return c.tool.namespace.Name + "." + c.function
 	}
 }
 
@@ -183,8 +183,10 @@ func (c *call) author() string {
 // an outcome: it was not made.
 func (r *Run) finish(c *call, o *toolhost.Outcome, result []int32) {
 	item := c.tool.finished(c.item, c.input, o)
-	if o != nil && o.Err == nil && c.tool.completed != "" {
-		r.out.toolEvent(c.place, c.tool.completed)
+	if o != nil {
+		if event := c.tool.ended(o); event != "" {
+			r.out.toolEvent(c.place, event)
+		}
 	}
 	r.out.complete(c.place, item)
 	m := &r.turn[c.turn]
@@ -229,8 +231,8 @@ func (r *Run) unknownTool(c *call) string {
 		names = append(names, functionsPrefix+name)
 	}
 	for _, h := range r.plan.hosted {
-		if h.callable {
-			names = append(names, h.tool)
+		for _, c := range h.callableNow() {
+			names = append(names, c.Recipient)
 		}
 	}
 	exist := "There are no tools."

@@ -14,6 +14,7 @@ import (
 	"chorale/inference/sample"
 	"chorale/server/api"
 	"chorale/server/store"
+	"chorale/toolhost"
 )
 
 // anyObject is the schema of an answer in JSON without a schema.
@@ -31,7 +32,8 @@ type plan struct {
 	began         time.Time
 	functions     []harmony.Function // of the client, that the model is shown
 	callable      []string           // names of those that it may call now
-	hosted        []*hosted          // tools of ours
+	tools         *toolhost.Set      // that this server has, as the response found them; nil = none
+	hosted        []*hosted          // those of them that the request has
 	maxToolCalls  int                // of those
 	must          harmony.CallMode   // whether it must call something
 
@@ -50,6 +52,9 @@ func (s *Service) plan(ctx context.Context, r *api.Request) (*plan, error) {
 	p := &plan{input: r.Input, instructions: r.Instructions, stop: r.Stop,
 		began: s.o.Now(), truncate: r.Truncation == "auto", summarise: r.Reasoning.Summary != nil,
 		include: r.Include}
+	if s.o.Tools != nil {
+		p.tools = s.o.Tools()
+	}
 	p.logprobs, p.sealed = p.includes("message.output_text.logprobs"), p.includes("reasoning.encrypted_content")
 	if err := s.checkSupported(r); err != nil {
 		return nil, err
@@ -271,8 +276,8 @@ func (p *plan) readToolChoice(r *api.Request) *api.Error {
 	missing := func(name string) *api.Error {
 		return api.BadRequest("invalid_value", "tool_choice", "Tool choice '%s' not found in 'tools' parameter.", name)
 	}
-	isHosted := func(kind string) bool {
-		return slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.kind == kind })
+	isHosted := func(t api.OtherTool) bool {
+		return slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.has(t) })
 	}
 	switch c.Type {
 	case "":
@@ -281,33 +286,37 @@ func (p *plan) readToolChoice(r *api.Request) *api.Error {
 			return missing(c.Name)
 		}
 		p.callable = []string{c.Name}
-		p.narrowHosted(nobody)
+		p.narrowHosted()
 	case "allowed_tools":
 		for _, name := range c.Allowed {
 			if !slices.Contains(p.callable, name) {
 				return missing(name)
 			}
 		}
-		for _, kind := range c.AllowedTypes {
-			if i := slices.IndexFunc(r.Tools, func(t api.Tool) bool { return api.ToolKind(t) == kind }); i < 0 {
-				return missing(kind)
+		for _, t := range c.AllowedOther {
+			// Types that this server does not run may be allowed all the same.
+			if !isHosted(t) && (t.Name != "" || !slices.ContainsFunc(r.Tools, func(o api.Tool) bool { return api.ToolKind(o) == t.Type })) {
+				return missing(t.String())
 			}
 		}
 		p.callable = c.Allowed
-		p.narrowHosted(func(h *hosted) bool { return slices.Contains(c.AllowedTypes, h.kind) })
+		p.narrowHosted(c.AllowedOther...)
 	default:
-		if !isHosted(c.Type) {
+		if !isHosted(c.Other) {
+			if c.Other.Name != "" {
+				return missing(c.Other.String())
+			}
 			return api.BadRequest("invalid_value", "tool_choice.type", "Invalid value for 'tool_choice.type': '%s'. Supported values "+
 				"are: 'function', 'allowed_tools', and the types of those tools in 'tools' that this server runs.", c.Type)
 		}
 		p.callable = nil
-		p.narrowHosted(func(h *hosted) bool { return h.kind == c.Type })
+		p.narrowHosted(c.Other)
 	}
 	switch c.Mode {
 	case "none":
 		p.functions, p.callable, p.hosted, p.must = nil, nil, nil, harmony.MustNotCall
 	case "required":
-		if len(p.callable) == 0 && !p.narrowHosted(everybody) {
+		if len(p.callable) == 0 && !slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.callable }) {
 			return api.BadRequest("invalid_value", "tool_choice", "Tool choice 'required' needs a tool in 'tools' that this server can call.")
 		}
 		p.must = harmony.MustCall
@@ -441,6 +450,8 @@ func idPrefix(item api.Item) string {
 		return "ctco"
 	case *api.CodeInterpreterCall:
 		return "ci"
+	case *api.MCPCall:
+		return "mcp"
 	default:
 		return "item"
 	}
