@@ -14,6 +14,7 @@ import (
 	"chorale/inference/engine"
 	"chorale/inference/gptoss/cpu"
 	"chorale/inference/harmony"
+	"chorale/plugins"
 	"chorale/server/containers"
 	"chorale/server/httpd"
 	"chorale/server/metrics"
@@ -50,6 +51,7 @@ type stackOptions struct {
 	threads, context, kvMiB, maxQueue int
 	maxSequences, maxOutputTokens     int
 	python                            pythonOptions
+	plugins                           pluginsOptions
 	store                             string // path, or ":memory:"
 	sealKey                           []byte // nil: a new one
 	storeMaxAge                       time.Duration
@@ -123,7 +125,7 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	}
 	service, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: o.log, Key: o.sealKey, MaxOutputTokens: o.maxOutputTokens,
-		Tools: func() *toolhost.Set { return tools }, Containers: kept,
+		Tools: tools.tools, Containers: kept,
 		Model: responses.ModelInfo{ID: s.model.id, MaxContext: e.MaxContext(), Vocab: runner.KV().Vocab, Demo: s.model.demo},
 	})
 	if err != nil {
@@ -133,7 +135,7 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	o.http.Responses, o.http.Containers, o.http.Logger = service, kept, o.log
 	// The page shows the server's own counters too, so it is built around a server that does not exist yet.
 	o.http.Metrics = metrics.New(metrics.Sources{
-		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.Stats, HTTP: func() httpd.Stats { return s.server.Stats() },
+		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.stats, HTTP: func() httpd.Stats { return s.server.Stats() },
 		Version: buildVersion(), Model: s.model.id,
 	})
 	s.server, err = httpd.New(o.http)
@@ -141,7 +143,7 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 }
 
 // openTools starts the tools that this server runs for models. They are closed when none of them hangs any more, or soon.
-func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolhost.Set, error) {
+func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolbox, error) {
 	var tools []toolhost.Tool
 	if o.python.enabled {
 		for _, path := range o.python.packages { // a mistake in the command should end it, which starting beside the rest cannot
@@ -157,19 +159,27 @@ func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolhost.Set, e
 		}
 		tools = append(tools, tool)
 	}
-	set, err := toolhost.NewSet(tools...)
+	var registry *plugins.Registry
+	if o.plugins.dir != "" {
+		var err error
+		if registry, err = o.plugins.open(o.log); err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, registry.Close)
+	}
+	box, err := newToolbox(tools, registry, o.log)
 	if err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolsTimeout)
 		defer cancel()
-		if err := set.Wait(ctx); err != nil {
+		if err := box.wait(ctx); err != nil {
 			o.log.Warn("a tool still hangs", "err", err)
 		}
 		return nil
 	})
-	return set, nil
+	return box, nil
 }
 
 // toolsTimeout is how long the end of the server waits for tools that hang.

@@ -71,6 +71,21 @@ func NewSet(tools ...Tool) (*Set, error) {
 	return s, nil
 }
 
+// Next returns the set that follows s when the tools of a server change. A tool that is in both, as the same value, goes on
+// with its places and counters. The error is that of NewSet.
+func (s *Set) Next(tools ...Tool) (*Set, error) {
+	next, err := NewSet(tools...)
+	if err != nil {
+		return nil, err
+	}
+	for name, e := range next.entries {
+		if was := s.entries[name]; was != nil && was.tool == e.tool {
+			next.entries[name] = was
+		}
+	}
+	return next, nil
+}
+
 func (s *Spec) check() error {
 	if !names.MatchString(s.Name) {
 		return fmt.Errorf("the name must match %s", names)

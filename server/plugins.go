@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v3"
+
+	"chorale/plugins"
+	"chorale/toolhost"
+	"chorale/toolhost/wasm"
+)
+
+// secretPrefix begins the names of environment variables that hold secrets of plugins.
+const secretPrefix = "CHORALE_SECRET_"
+
+// pluginsFlags say which plugins models may call, and what those get.
+func pluginsFlags(cfg *config) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "plugins", Usage: "let models call the plugins in `DIRECTORY`, as they come and go", DefaultText: defaultPluginDir + ", if it is there", TakesFile: true, Sources: cfg.sources("plugins")},
+		&cli.StringFlag{Name: "plugin-grants", Usage: "what plugins get is in the JSON `FILE`", DefaultText: "plugin-grants.json in the data directory", TakesFile: true, Sources: cfg.sources("plugin-grants")},
+	}
+}
+
+// pluginsOptions are what plugins run with.
+type pluginsOptions struct {
+	dir    string // "" = none
+	grants string // file, which need not exist
+	data   string // folder of what they keep
+	cache  string // "" = none
+}
+
+// newPluginsOptions reads the flags. A folder that is named must be there: it is made when it is misspelt, otherwise.
+func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
+	o = pluginsOptions{dir: c.String("plugins"), grants: c.String("plugin-grants"), data: filepath.Join(c.String("data-dir"), "plugins")}
+	if cache := c.String("cache-dir"); cache != "" {
+		o.cache = filepath.Join(cache, "plugins")
+	}
+	if o.grants == "" {
+		o.grants = filepath.Join(c.String("data-dir"), "plugin-grants.json")
+	}
+	dir := o.dir
+	if dir == "" {
+		dir = defaultPluginDir
+	}
+	fi, err := os.Stat(dir)
+	switch {
+	case err == nil && fi.IsDir():
+		o.dir = dir
+	case o.dir == "": // the default may be missing
+		return o, nil
+	case err == nil:
+		return o, fmt.Errorf("plugins: %s is no directory", dir)
+	default:
+		return o, fmt.Errorf("plugins: %w", err)
+	}
+	return o, nil
+}
+
+// open begins to look after the plugins.
+func (o pluginsOptions) open(log *slog.Logger) (*plugins.Registry, error) {
+	return plugins.NewRegistry(plugins.RegistryOptions{Dir: o.dir, Grants: o.grants, Data: o.data,
+		Plugin: plugins.Options{CacheDir: o.cache, HostVersion: buildVersion(), Secrets: secret, Logger: log}})
+}
+
+// secret is one of the operator's secrets by its name in grants.
+func secret(name string) (value string, ok bool) {
+	return os.LookupEnv(secretPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+}
+
+// A toolbox is the tools of a server: those that stay, and the plugins as they are.
+type toolbox struct {
+	fixed    []toolhost.Tool
+	registry *plugins.Registry // nil: no plugins
+	log      *slog.Logger
+
+	mu         sync.Mutex // guards what follows
+	generation uint64     // of the registry, that set is of
+	plugins    map[string]toolhost.Tool
+	set        *toolhost.Set
+}
+
+func newToolbox(fixed []toolhost.Tool, registry *plugins.Registry, log *slog.Logger) (*toolbox, error) {
+	set, err := toolhost.NewSet(fixed...)
+	return &toolbox{fixed: fixed, registry: registry, log: log, plugins: map[string]toolhost.Tool{}, set: set}, err
+}
+
+// tools returns the tools that there are now. A plugin that cannot be among them, because its name is taken for example, is
+// left out.
+func (b *toolbox) tools() *toolhost.Set {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.registry == nil {
+		return b.set
+	}
+	generation, _ := b.registry.Changes()
+	if generation == b.generation {
+		return b.set
+	}
+	all, current := b.fixed, map[string]toolhost.Tool{}
+	for _, t := range wasm.Tools(b.registry) {
+		name := t.Spec().Name
+		if was := b.plugins[name]; was != nil && reflect.DeepEqual(was.Spec(), t.Spec()) {
+			t = was // with its counters
+		}
+		with := append(all[:len(all):len(all)], t)
+		if _, err := toolhost.NewSet(with...); err != nil {
+			b.log.Warn("plugin cannot be offered to models", "tool", name, "err", err)
+			continue
+		}
+		all, current[name] = with, t
+	}
+	set, err := b.set.Next(all...)
+	if err != nil {
+		b.log.Warn("tools stay as they were", "err", err)
+		return b.set
+	}
+	b.generation, b.plugins, b.set = generation, current, set
+	return set
+}
+
+// stats are the counters of the tools.
+func (b *toolbox) stats() []toolhost.Stats { return b.tools().Stats() }
+
+// wait waits for tools that hang.
+func (b *toolbox) wait(ctx context.Context) error { return b.tools().Wait(ctx) }
