@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"chorale/inference/harmony"
 	"chorale/inference/tokenizer"
+	"chorale/plugins"
 	"chorale/sandbox/python"
 )
 
@@ -28,7 +31,7 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 
    chorale doctor
    chorale doctor --model ./gpt-oss-20b`,
-		Flags: append(pythonFlags(cfg),
+		Flags: append(slices.Concat(pythonFlags(cfg), pluginsFlags(cfg)),
 			&cli.StringFlag{Name: "model", Usage: "check the model at `PATH` too", TakesFile: true, Sources: cfg.sources("model")},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
 		),
@@ -46,6 +49,10 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 			}
 			if o := newPythonOptions(c, nil); o.enabled {
 				checks = append(checks, check{"python", func() (string, error) { return checkPython(ctx, o) }})
+			}
+			o, err := newPluginsOptions(c)
+			if o.dir != "" || err != nil {
+				checks = append(checks, check{"plugins", func() (string, error) { return checkPlugins(ctx, o, err) }})
 			}
 			if path != "" {
 				checks = append(checks, check{"model", func() (string, error) { return checkModel(path) }})
@@ -183,6 +190,25 @@ func checkPython(ctx context.Context, o pythonOptions) (found string, err error)
 		err = fmt.Errorf("code ends in %v: %s", r.Status, r.Output)
 	}
 	return fmt.Sprintf("CPython %s in the sandbox, ready after %v", strings.TrimSpace(r.Output), ready.Round(time.Millisecond)), err
+}
+
+// checkPlugins loads the plugins of the folder as a server would. wrong is what is wrong with the options.
+func checkPlugins(ctx context.Context, o pluginsOptions, wrong error) (string, error) {
+	if wrong != nil {
+		return "", wrong
+	}
+	files, err := filepath.Glob(filepath.Join(o.dir, "*.wasm"))
+	var ready []string
+	for _, file := range files {
+		p, failed := plugins.Open(ctx, file, plugins.Options{CacheDir: o.cache, HostVersion: buildVersion()})
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", filepath.Base(file), failed))
+			continue
+		}
+		ready = append(ready, p.Manifest().Name+" "+p.Manifest().Version)
+		err = errors.Join(err, p.Close())
+	}
+	return fmt.Sprintf("%d in %s: %s", len(ready), o.dir, strings.Join(ready, ", ")), err
 }
 
 func checkDataDir(dir string) (string, error) {

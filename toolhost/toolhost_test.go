@@ -804,3 +804,28 @@ func TestManySessions(t *testing.T) {
 		}
 	})
 }
+
+// TestNext replaces a set: what stays goes on with its counters, what has the same name only does not.
+func TestNext(t *testing.T) {
+	t.Parallel()
+	stays, old, renewed := &fake{spec: toolhost.Spec{Name: "a"}}, &fake{spec: toolhost.Spec{Name: "b"}}, &fake{spec: toolhost.Spec{Name: "b"}}
+	set, err := toolhost.NewSet(stays, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := set.NewSession(toolhost.SessionOptions{})
+	s.Do(t.Context(), []toolhost.Call{{Tool: "a"}, {Tool: "b"}})
+	next, err := set.Next(stays, renewed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next.Stats(); got[0].Calls != 1 || got[0].Open != 1 || got[1].Calls != 0 || got[1].Open != 0 {
+		t.Errorf("got %+v", got)
+	}
+	if s.Close(); next.Stats()[0].Open != 0 {
+		t.Errorf("a session of the old set is not counted in the next: %+v", next.Stats())
+	}
+	if _, err := set.Next(stays, stays); err == nil {
+		t.Error("a tool may be there twice")
+	}
+}

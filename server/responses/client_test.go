@@ -84,6 +84,9 @@ func (c *client) added(m map[string]any) {
 	if item["type"] == "code_interpreter_call" && (item["code"] != "" || item["container_id"] == "" || item["outputs"] != nil) {
 		c.failf("a call of the code interpreter begins as %v", item)
 	}
+	if item["type"] == "mcp_call" && (item["arguments"] != "" || item["server_label"] == "" || item["name"] == "" || item["output"] != nil || item["error"] != nil) {
+		c.failf("a call of a plugin begins as %v", item)
+	}
 	c.output = append(c.output, item)
 }
 
@@ -112,6 +115,7 @@ func (c *client) inside(name string, m map[string]any) {
 		api.EventSummaryDelta: "reasoning", api.EventSummaryDone: "reasoning", api.EventArgumentsDelta: "function_call",
 		api.EventArgumentsDone: "function_call", api.EventCodeInProgress: "code_interpreter_call", api.EventCodeDelta: "code_interpreter_call",
 		api.EventCodeDone: "code_interpreter_call", api.EventCodeInterpreting: "code_interpreter_call",
+		api.EventMCPInProgress: "mcp_call", api.EventMCPArgsDelta: "mcp_call", api.EventMCPArgsDone: "mcp_call", api.EventMCPCompleted: "mcp_call", api.EventMCPFailed: "mcp_call",
 		api.EventCodeCompleted: "code_interpreter_call", api.EventPartAdded: item["type"].(string), api.EventPartDone: item["type"].(string),
 	}[name]
 	if kind != item["type"] {
@@ -129,6 +133,22 @@ func (c *client) inside(name string, m map[string]any) {
 		if m["arguments"] != item["arguments"] || m["name"] != item["name"] {
 			c.failf("arguments are %v, the deltas gave %v", m["arguments"], item["arguments"])
 		}
+	case api.EventMCPInProgress:
+		c.step(item, "", "begun")
+	case api.EventMCPArgsDelta:
+		c.step(item, "begun", "begun")
+		if m["delta"] == "" {
+			c.failf("an empty delta")
+		}
+		item["arguments"] = item["arguments"].(string) + m["delta"].(string)
+	case api.EventMCPArgsDone:
+		if c.step(item, "begun", "coded"); m["arguments"] != item["arguments"] {
+			c.failf("arguments are %v, the deltas gave %v", m["arguments"], item["arguments"])
+		}
+	case api.EventMCPCompleted:
+		c.step(item, "coded", "completed")
+	case api.EventMCPFailed:
+		c.step(item, "coded", "failed")
 	case api.EventCodeInProgress:
 		c.step(item, "", "begun")
 	case api.EventCodeDelta:
@@ -193,6 +213,13 @@ func (c *client) itemDone(m map[string]any) {
 		}
 		c.output[i]["outputs"] = item["outputs"]
 	}
+	if item["type"] == "mcp_call" {
+		was := map[string]string{"completed": api.Completed, "failed": api.Failed, "coded": api.Incomplete}[c.hosted[item["id"].(string)]]
+		if was != item["status"] || (item["error"] != nil) != (was == api.Failed) || (item["output"] != nil) != (was != api.Incomplete) {
+			c.failf("a call that is %s is done as %v", c.hosted[item["id"].(string)], item)
+		}
+		c.output[i]["output"], c.output[i]["error"] = item["output"], item["error"]
+	}
 	// What is only known at the end is new; everything else must be what the events before said.
 	c.output[i]["status"] = item["status"]
 	if sealed, ok := item["encrypted_content"]; ok {
@@ -201,7 +228,7 @@ func (c *client) itemDone(m map[string]any) {
 	if got, want := encode(c.t, item), encode(c.t, c.output[i]); got != want {
 		c.failf("the finished item differs from the stream:\n got %s\nwant %s", got, want)
 	}
-	if item["status"] != api.Completed && item["status"] != api.Incomplete && (item["status"] != api.Failed || item["type"] != "code_interpreter_call") {
+	if item["status"] != api.Completed && item["status"] != api.Incomplete && (item["status"] != api.Failed || item["type"] != "code_interpreter_call" && item["type"] != "mcp_call") {
 		c.failf("an item ends with status %v", item["status"])
 	}
 	// Every item that goes out can come back in.

@@ -77,7 +77,7 @@ func runGolden(t *testing.T, path string) {
 	comment, sections := readArchive(t, path)
 	m := &model{}
 	py := &pythonFake{}
-	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py),
+	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py, newPluginFake("units", "convert", "list"), newPluginFake("functions", "f")),
 		Random: counter(), Key: make([]byte, 32), Ungated: strings.Contains(comment, "options ungated")})
 	var out bytes.Buffer
 	out.WriteString(comment)
@@ -190,7 +190,7 @@ func indented(t *testing.T, v any) string {
 
 var (
 	longID  = regexp.MustCompile(`_0{46}([0-9a-f]{2})`)
-	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call|ci|cntr)_([0-9a-f]{2})"`)
+	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call|ci|cntr|mcp)_([0-9a-f]{2})"`)
 )
 
 func short(s string) string { return longID.ReplaceAllString(s, "_$1") }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// putPlugin renames an example into the folder, as the plugin name, its manifest changed by the replacements.
+func putPlugin(t *testing.T, folder, example string, replacements ...string) {
+	t.Helper()
+	for _, extension := range []string{".json", ".wasm"} {
+		data, err := os.ReadFile(filepath.Join("../plugins/examples", example, example+extension))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if extension == ".json" {
+			data = []byte(strings.NewReplacer(replacements...).Replace(string(data)))
+		}
+		part := filepath.Join(folder, example+extension+".part")
+		if err := os.WriteFile(part, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(part, strings.TrimSuffix(part, ".part")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPlugins lets the built-in model convert units with a plugin beside one that cannot be loaded, and changes the folder under
+// the server: the next responses see it.
+func TestPlugins(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "broken.wasm"), []byte("nothing"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "--plugins", folder, "--cache-dir", t.TempDir(), "--log-level", "info")
+	ask := func(question string) (status int, data []byte) {
+		return p.request("POST", "/v1/responses", body(map[string]any{"input": question, "temperature": 0,
+			"tools": []any{map[string]any{"type": "plugin", "name": "units", "allowed_tools": []string{"convert"}}}}))
+	}
+	if status, data := ask("Hello!"); status != http.StatusBadRequest || !strings.Contains(string(data), "This server has no plugins.") {
+		t.Errorf("without plugins: status %d, %s", status, data)
+	}
+	putPlugin(t, folder, "units")
+	eventually(t, "the plugin", func() bool { status, _ := ask("Hello!"); return status == http.StatusOK })
+	r := p.decode(ask("Convert 26.2 miles to km."))
+	calls := r.items("mcp_call")
+	if len(calls) != 1 || calls[0]["server_label"] != "units" || calls[0]["name"] != "convert" || calls[0]["status"] != "completed" ||
+		!strings.Contains(fmt.Sprint(calls[0]["output"]), "42.1648128") || !strings.Contains(r.text(), "42.1648128") {
+		t.Fatalf("output %v", r.Output)
+	}
+	if _, page := p.request("GET", "/metrics", ""); !regexp.MustCompile(`(?m)^chorale_tool_call_seconds_count\{tool="units"\} [1-9]`).Match(page) {
+		t.Error("the metrics have no calls of the plugin")
+	}
+
+	putPlugin(t, folder, "units", `"convert"`, `"change"`, "convert knows", "change knows")
+	eventually(t, "the new version", func() bool {
+		status, data := ask("Hello!")
+		return status == http.StatusBadRequest && strings.Contains(string(data), `The tools are: 'change', 'list_units'.`)
+	})
+	putPlugin(t, folder, "units")
+	eventually(t, "the first version again", func() bool { status, _ := ask("Hello!"); return status == http.StatusOK })
+	for _, name := range []string{"units.wasm", "units.json"} {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the end of the plugin", func() bool { status, _ := ask("Hello!"); return status == http.StatusBadRequest })
+	next := p.create(map[string]any{"input": "Hello!", "previous_response_id": r.ID})
+	if next.Status != "completed" {
+		t.Errorf("continued without the plugin: %+v", next)
+	}
+	p.cmd.Process.Kill()
+	p.wait()
+	for _, want := range []string{`msg="plugin ready" tool=units`, `msg="plugin cannot be loaded" file=broken.wasm`, `msg="plugin removed" tool=units`} {
+		if !strings.Contains(p.log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, &p.log)
+		}
+	}
+}
+
+// TestPluginWithATakenName has a plugin that is called like a tool of the server: it is left out, and all else works.
+func TestPluginWithATakenName(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	putPlugin(t, folder, "units", `"name": "units"`, `"name": "python"`)
+	putPlugin(t, folder, "html")
+	p := start(t, "--python", "--plugins", folder, "--cache-dir", t.TempDir(), "--log-level", "warn")
+	eventually(t, "the other plugin", func() bool {
+		status, data := p.request("POST", "/v1/responses", body(map[string]any{"input": "Hello!", "tools": []any{map[string]any{"type": "plugin", "name": "python"}}}))
+		return status == http.StatusBadRequest && strings.Contains(string(data), "The plugins are: 'html'.")
+	})
+}
+
+func TestPluginsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[string]string{filepath.Join(file, "x"): "not a directory", file + "s": "no such file", file: "is no directory"} {
+		out, err := command(t, "serve", "--listen", "127.0.0.1:0", "--python=false", "--data-dir", t.TempDir(), "--plugins", folder).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, %s; want %q", folder, err, out, want)
+		}
+	}
+}
+
+func TestDoctorLoadsPlugins(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	putPlugin(t, folder, "units")
+	doctor := func() (string, error) {
+		out, err := command(t, "doctor", "--python=false", "--cache-dir", t.TempDir(), "--data-dir", t.TempDir(), "--plugins", folder).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := doctor(); err != nil || !regexp.MustCompile(`(?m)^ok   plugins +1 in .*: units 1\.0\.0$`).MatchString(out) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "broken.wasm"), []byte("nothing"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := doctor(); err == nil || !regexp.MustCompile(`(?m)^FAIL plugins +broken\.wasm: `).MatchString(out) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
