@@ -30,7 +30,13 @@ func TestOfficialClients(t *testing.T) {
 			if _, err := os.Stat(client.needs); err != nil {
 				skipUnlessRequired(t, "clients", "the SDK is not installed (server/clients/install.sh): "+err.Error())
 			}
-			p := start(t, "--python", "--keepalive", "20ms") // the SDKs must not mind the events
+			folder := t.TempDir()
+			putPlugin(t, folder, "units")
+			p := start(t, "--python", "--plugins", folder, "--keepalive", "20ms") // the SDKs must not mind the events
+			eventually(t, "the plugin", func() bool {
+				status, _ := p.request("POST", "/v1/responses", body(map[string]any{"input": "x", "max_output_tokens": 1, "tools": []any{map[string]any{"type": "plugin", "name": "units"}}}))
+				return status == 200
+			})
 			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model)
 			out, err := exec.Command(client.command[0], args...).CombinedOutput()
 			if err != nil {

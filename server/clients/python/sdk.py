@@ -198,6 +198,32 @@ def code_interpreter_stream():
     assert call.outputs is None and "83810205" in final.output_text, final.output
 
 
+UNITS = {"type": "plugin", "name": "units", "allowed_tools": ["convert"]}
+
+
+def plugin_stream():
+    with client.responses.stream(model=MODEL, input="Convert 26.2 miles to km.", tools=[UNITS], temperature=0) as stream:
+        events = [e for e in stream if e.type != "keepalive"]
+        final = stream.get_final_response()
+    call = only(final, "mcp_call")
+    mine = [e for e in events if "mcp_call" in e.type]
+    kinds = [e.type.removeprefix("response.mcp_call") for e in mine]
+    assert kinds[0] == ".in_progress" and kinds[-2:] == ["_arguments.done", ".completed"], kinds
+    assert set(kinds[1:-2]) == {"_arguments.delta"}, kinds
+    assert {(e.item_id, e.output_index) for e in mine} == {(call.id, final.output.index(call))}, mine
+    assert "".join(e.delta for e in mine if e.type.endswith("delta")) == mine[-2].arguments == call.arguments, call
+    assert (call.server_label, call.name, call.status, call.error) == ("units", "convert", "completed", None), call
+    assert "42.1648128" in call.output and "42.1648128" in final.output_text, final.output
+
+
+def plugin_stateless():
+    conversation = [{"role": "user", "content": "Convert 26.2 miles to km."}]
+    first = client.responses.create(model=MODEL, input=conversation, tools=[UNITS], temperature=0, store=False)
+    conversation += [item.model_dump(exclude_none=True) for item in first.output] + [{"role": "user", "content": "Thanks!"}]
+    second = client.responses.create(model=MODEL, input=conversation, tools=[UNITS], temperature=0, store=False)
+    assert second.status == "completed" and second.usage.input_tokens > first.usage.input_tokens, second
+
+
 def code_interpreter_stateless():
     conversation = [{"role": "user", "content": PRODUCT}]
     first = client.responses.create(model=MODEL, input=conversation, tools=[PYTHON], include=["code_interpreter_call.outputs"],
@@ -316,7 +342,7 @@ CHECKS = [
     parse_pydantic_tool_by_force,
     function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
     containers, container_files, container_errors, code_interpreter, code_interpreter_stream, code_interpreter_stateless,
-    code_interpreter_in_a_container, asynchronous,
+    code_interpreter_in_a_container, plugin_stream, plugin_stateless, asynchronous,
 ]
 
 for check in CHECKS:
