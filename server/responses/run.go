@@ -82,16 +82,19 @@ func (r *Run) generate() outcome {
 		r.parser = r.s.o.Codec.NewParser(harmony.ParserOptions{Role: harmony.RoleAssistant})
 		r.message = message{first: len(r.tokens) - len(r.s.assistantStart)}
 		r.ended = false
+		taken := 0 // of what was generated; the engine may have run ahead
 		for result := range r.generation.Tokens() {
+			taken++
 			if r.push(result); r.stopped || r.ended || r.out.gone {
 				break
 			}
 		}
-		o := r.settle(r.generation.End())
+		f, err := r.generation.End()
+		o := r.settle(f, taken, err)
 		if o.status != api.Completed || !r.answerable() {
 			return o
 		}
-		err := r.answer()
+		err = r.answer()
 		if err == nil && r.called { // the rest is for the client to answer
 			return o
 		}
@@ -139,13 +142,13 @@ func (r *Run) push(result sample.Result) {
 }
 
 // settle ends what is open when a generation has ended, and says what that means for the response.
-func (r *Run) settle(f engine.Finish, err error) outcome {
+func (r *Run) settle(f engine.Finish, taken int, err error) outcome {
 	// Input is what the model was given: the prompt and what was appended to it, each token once.
 	if r.usage.OutputTokens == 0 {
 		r.usage.InputTokensDetails.CachedTokens = f.CachedTokens
 	}
 	r.usage.InputTokens = f.PromptTokens - r.usage.OutputTokens
-	r.usage.OutputTokens += f.GeneratedTokens
+	r.usage.OutputTokens += taken
 	r.usage.TotalTokens = r.usage.InputTokens + r.usage.OutputTokens
 
 	o := r.outcome(err)
