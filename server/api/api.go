@@ -63,10 +63,10 @@ type Page struct {
 	Order string // "asc" or "desc"; "" = "desc", OpenAI's default
 }
 
-// An ItemList is one page of items, in the order asked for.
-type ItemList struct {
+// A List is one page of items, containers or files, in the order asked for.
+type List[T any] struct {
 	Object  string  `json:"object"` // always "list"
-	Data    []Item  `json:"data"`
+	Data    []T     `json:"data"`
 	FirstID *string `json:"first_id"`
 	LastID  *string `json:"last_id"`
 	HasMore bool    `json:"has_more"`

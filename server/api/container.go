@@ -54,24 +54,6 @@ const (
 	SourceAssistant = "assistant" // written by the model's code
 )
 
-// A ContainerList is one page of containers, in the order asked for.
-type ContainerList struct {
-	Object  string      `json:"object"` // always "list"
-	Data    []Container `json:"data"`
-	FirstID *string     `json:"first_id"`
-	LastID  *string     `json:"last_id"`
-	HasMore bool        `json:"has_more"`
-}
-
-// A ContainerFileList is one page of a container's files, in the order asked for.
-type ContainerFileList struct {
-	Object  string          `json:"object"` // always "list"
-	Data    []ContainerFile `json:"data"`
-	FirstID *string         `json:"first_id"`
-	LastID  *string         `json:"last_id"`
-	HasMore bool            `json:"has_more"`
-}
-
 // A ContainerSpec is what a container can be asked to be. Zero members were not sent.
 type ContainerSpec struct {
 	FileIDs       []string // of the files API

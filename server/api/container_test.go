@@ -86,7 +86,7 @@ func TestContainerEncodes(t *testing.T) {
 			`{"id":"c","object":"container","created_at":1,"status":"running","last_active_at":2,"expires_after":{"anchor":"last_active_at","minutes":20},"name":"n","memory_limit":"1g","network_policy":{"type":"disabled"}}`},
 		{api.ContainerFile{ID: "f", Object: "container.file", CreatedAt: 1, ContainerID: "c", Path: "/mnt/data/a&b", Source: api.SourceUser},
 			`{"id":"f","object":"container.file","created_at":1,"bytes":0,"container_id":"c","path":"/mnt/data/a&b","source":"user"}`},
-		{api.ContainerFileList{Object: "list", Data: []api.ContainerFile{}, FirstID: &id},
+		{api.List[api.ContainerFile]{Object: "list", Data: []api.ContainerFile{}, FirstID: &id},
 			`{"object":"list","data":[],"first_id":"i","last_id":null,"has_more":false}`},
 	}
 	for _, tt := range tests {

@@ -174,12 +174,12 @@ func check(spec api.ContainerSpec, prefix string) error {
 
 // List returns a page of the containers that the owner made, with a name only those of that name. Those that were made for
 // responses are no one's in particular, the owner "". The error is an *api.Error.
-func (s *Service) List(ctx context.Context, owner, name string, page api.Page) (*api.ContainerList, error) {
+func (s *Service) List(ctx context.Context, owner, name string, page api.Page) (*api.List[api.Container], error) {
 	found, more, err := s.o.Store.Containers(ctx, owner, name, page, s.limits)
 	if err != nil {
 		return nil, s.pageError(err, page.After, "")
 	}
-	list := &api.ContainerList{Object: "list", Data: []api.Container{}, HasMore: more}
+	list := &api.List[api.Container]{Object: "list", Data: []api.Container{}, HasMore: more}
 	for _, c := range found {
 		list.Data = append(list.Data, *s.wire(c))
 	}
@@ -240,12 +240,12 @@ func (s *Service) FileTooLarge() error {
 }
 
 // Files returns a page of the files in /mnt/data. The error is an *api.Error.
-func (s *Service) Files(ctx context.Context, id string, page api.Page) (*api.ContainerFileList, error) {
+func (s *Service) Files(ctx context.Context, id string, page api.Page) (*api.List[api.ContainerFile], error) {
 	found, more, err := s.o.Store.ContainerFiles(ctx, id, page, s.limits)
 	if err != nil {
 		return nil, s.pageError(err, page.After, id)
 	}
-	list := &api.ContainerFileList{Object: "list", Data: []api.ContainerFile{}, HasMore: more}
+	list := &api.List[api.ContainerFile]{Object: "list", Data: []api.ContainerFile{}, HasMore: more}
 	for _, f := range found {
 		list.Data = append(list.Data, *wireFile(f, id))
 	}

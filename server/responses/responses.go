@@ -261,7 +261,7 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 
 // InputItems returns a page of the items that the request of a stored response brought; those of the responses that it
 // continues are theirs. The error is an *api.Error.
-func (s *Service) InputItems(ctx context.Context, id string, page api.Page) (*api.ItemList, error) {
+func (s *Service) InputItems(ctx context.Context, id string, page api.Page) (*api.List[api.Item], error) {
 	list, err := s.o.Store.InputItems(ctx, id, page)
 	return list, s.stored(err, id)
 }

@@ -130,12 +130,12 @@ func (s *Store) Item(ctx context.Context, id string) (m Message, tokenizer strin
 
 // InputItems returns a page of the items that a response's request brought. The error is a *NotFoundError with the id
 // of the response or of page.After.
-func (s *Store) InputItems(ctx context.Context, id string, page api.Page) (*api.ItemList, error) {
+func (s *Store) InputItems(ctx context.Context, id string, page api.Page) (*api.List[api.Item], error) {
 	list, err := s.inputItems(ctx, id, page)
 	return list, s.wrap("get from", err)
 }
 
-func (s *Store) inputItems(ctx context.Context, id string, page api.Page) (*api.ItemList, error) {
+func (s *Store) inputItems(ctx context.Context, id string, page api.Page) (*api.List[api.Item], error) {
 	if page.Limit <= 0 {
 		page.Limit = 20
 	}
@@ -168,7 +168,7 @@ func (s *Store) inputItems(ctx context.Context, id string, page api.Page) (*api.
 		return nil, err
 	}
 	defer rows.Close()
-	list := &api.ItemList{Object: "list", Data: []api.Item{}}
+	list := &api.List[api.Item]{Object: "list", Data: []api.Item{}}
 	for rows.Next() {
 		if len(list.Data) == page.Limit {
 			list.HasMore = true
