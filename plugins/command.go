@@ -39,7 +39,7 @@ func (c *command) run(ctx context.Context, w *work) (answer, error) {
 	case err != nil:
 		return answer{}, err
 	case code == 0:
-		return answer{output: w.stdout.b}, nil
+		return answer{output: w.stdout.b.String()}, nil
 	case code == exitBadArguments:
 		return answer{status: badArguments, reason: "The arguments are wrong."}, nil
 	}

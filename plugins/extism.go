@@ -94,7 +94,7 @@ func (x *extism) invoke(ctx context.Context, w *work, export string, input []byt
 	if int64(len(c.output)) > w.s.limits.OutputBytes {
 		return answer{}, errOutput
 	}
-	return answer{output: c.output}, nil
+	return answer{output: string(c.output)}, nil
 }
 
 // askTools fills the manifest with the tools that the plugin lists. It has no permissions meanwhile.
@@ -118,7 +118,7 @@ func (p *Plugin) askTools(ctx context.Context, l *layout) error {
 	if a.status != succeeded {
 		return fmt.Errorf("%s: %s", export, a.reason)
 	}
-	return p.listTools(a.output)
+	return p.listTools([]byte(a.output))
 }
 
 // listTools takes over what MCP calls a ListToolsResult.

@@ -207,6 +207,7 @@ func TestArguments(t *testing.T) {
 		{"no JSON", `one km`, "is no value"},
 		{"no UTF-8", "{\"value\": \"\xff\"}", "is no UTF-8"},
 		{"a line within a string", "{\"value\": \"\n\"}", "within a string"},
+		{"a tab far within a string", "{\"value\": \"a long text é, then\ta tab\"}", `'\t' at byte 31, within a string`},
 		{"comma too many", `{"value": 1,}`, "want one of"},
 		{"number with a zero", `{"value": 01}`, "is no value"},
 		{"bad escape", `{"value": "\x"}`, "a string at byte"},

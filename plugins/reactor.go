@@ -109,7 +109,7 @@ func readResponse(p []byte, kind OutputKind) answer {
 	case r.Result == nil:
 		return wrong(errors.New("it has neither a result nor an error"))
 	case kind != OutputText:
-		return answer{output: r.Result}
+		return answer{output: string(r.Result)}
 	}
 	if !bytes.HasPrefix(r.Result, []byte(`"`)) {
 		return wrong(errors.New("the result must be a string, because the tool's output is text"))
@@ -118,5 +118,5 @@ func readResponse(p []byte, kind OutputKind) answer {
 	if err := json.Unmarshal(r.Result, &text); err != nil {
 		return wrong(err)
 	}
-	return answer{output: []byte(text)}
+	return answer{output: text}
 }
