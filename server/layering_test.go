@@ -62,6 +62,7 @@ var layering = map[string][]edge{
 	},
 	"server/store":   {{"server/api", "what it stores"}},
 	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/browser/fetch": {{"toolhost/egress", "the only way out, also for Chromium"}},
 	"toolhost/wasm": {
 		{"toolhost", "a plugin is one of its tools"},
 		{"plugins", "the registry that has it"},
@@ -111,7 +112,7 @@ var thirdParty = map[string][]string{
 	"github.com/tetratelabs/wazero":            {"sandbox"},
 	"github.com/klauspost/compress":            {"sandbox/python"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
-	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser"},
+	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser", "toolhost/browser/fetch"},
 	"github.com/chromedp/chromedp":             {"toolhost/browser"},
 	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/httpd"},
 }
