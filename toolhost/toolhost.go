@@ -58,6 +58,8 @@ type Call struct {
 	ID       string // for the audit record
 	Function string // "" for a tool without functions
 	Input    string // JSON arguments, or raw text for a tool without functions, as the model wrote them
+	// Settings are what the request says of how the tool is to work, JSON that the tool defines; nil = nothing.
+	Settings json.RawMessage
 	// Progress may be called while the call runs, from any goroutine; fraction is 0..1, or negative when it is not known.
 	// It may be nil in a Session's calls and is not in an Instance's.
 	Progress func(message string, fraction float64)

@@ -179,7 +179,7 @@ func TestDecodeRequest(t *testing.T) {
 	body := `{
 		"model": "m", "instructions": "be nice", "previous_response_id": "resp_1", "store": false, "stream": true,
 		"background": null, "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
-		"tools": [{"type": "function", "name": "f", "parameters": {"z": 1.0, "a": {}}, "strict": true}, {"type": "web_search", "x": [1.0]}],
+		"tools": [{"type": "function", "name": "f", "parameters": {"z": 1.0, "a": {}}, "strict": true}, {"type": "x_search", "x": [1.0]}],
 		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}, {"type": "plugin", "name": "p", "tool": "t"}]},
 		"parallel_tool_calls": false, "max_tool_calls": 3, "max_output_tokens": 16.0,
 		"reasoning": {"effort": "xxl", "summary": "auto"},
@@ -208,7 +208,7 @@ func TestDecodeRequest(t *testing.T) {
 		{"include", r.Include, []string{"reasoning.encrypted_content"}},
 		{"metadata", r.Metadata, map[string]string{"a": "b"}},
 		{"parameters keep order and numbers", string(r.Tools[0].(*api.FunctionTool).Parameters), `{"z": 1.0, "a": {}}`},
-		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "web_search"},
+		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "x_search"},
 		{"allowed tools", r.ToolChoice.Allowed, []string{"f"}},
 		{"allowed others", r.ToolChoice.AllowedOther, []api.OtherTool{{Type: "mcp"}, {Type: "plugin", Name: "p", Tool: "t"}}},
 		{"mode", r.ToolChoice.Mode, "required"},

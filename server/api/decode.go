@@ -68,6 +68,8 @@ func (v value) itemOf() Item {
 			o.get("outputs").codeOutputs()}
 	case "mcp_call":
 		return o.mcpCall(id)
+	case "web_search_call":
+		return &WebSearchCall{ID: id, Status: o.textOr("status", ""), Action: o.get("action").webAction()}
 	case "item_reference":
 		if id == "" {
 			o.need("id")

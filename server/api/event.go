@@ -41,6 +41,10 @@ const (
 	EventMCPInProgress    = "response.mcp_call.in_progress"
 	EventMCPCompleted     = "response.mcp_call.completed"
 	EventMCPFailed        = "response.mcp_call.failed"
+	EventWebInProgress    = "response.web_search_call.in_progress"
+	EventWebSearching     = "response.web_search_call.searching"
+	EventWebCompleted     = "response.web_search_call.completed"
+	EventAnnotationAdded  = "response.output_text.annotation.added"
 	EventError            = "error"
 	EventKeepAlive        = "keepalive"
 )
@@ -48,7 +52,7 @@ const (
 // An Event is one step of a response's life. There is one Go type per JSON form, all used as pointers:
 // ResponseEvent, ItemEvent, PartEvent, SummaryPartEvent, TextDelta, TextDone, ReasoningDelta, ReasoningDone,
 // SummaryDelta, SummaryDone, ArgumentsDelta, ArgumentsDone, CodeDelta, CodeDone, MCPArgumentsDelta, MCPArgumentsDone,
-// ToolEvent, ErrorEvent and KeepAlive. Once it has been handed out an event and all it refers to are never changed.
+// AnnotationAdded, ToolEvent, ErrorEvent and KeepAlive. Once it has been handed out an event and all it refers to are never changed.
 type Event interface {
 	head() *Head
 }

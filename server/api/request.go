@@ -312,6 +312,9 @@ func (v value) tool() Tool {
 	case "plugin":
 		return o.pluginTool()
 	default:
+		if isWebSearch(kind) {
+			return o.webSearchTool(v.raw)
+		}
 		return &RawTool{kind, v.raw}
 	}
 	t := &FunctionTool{
@@ -357,6 +360,9 @@ func (v value) toolChoice() ToolChoice {
 // otherTool reads which tool of a type other than function is meant.
 func (o object) otherTool(kind string) OtherTool {
 	t := OtherTool{Type: kind}
+	if isWebSearch(kind) { // whichever of its names the tools have
+		t.Type = "web_search"
+	}
 	if kind == "plugin" {
 		t.Name, t.Tool = o.need("name").text(), o.textOr("tool", "")
 		o.refuseUnknown("name", "tool")

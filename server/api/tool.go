@@ -2,7 +2,7 @@ package api
 
 import "encoding/json"
 
-// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool, *PluginTool and, for
+// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool, *PluginTool, *WebSearchTool and, for
 // every other type, *RawTool. ToolKind works on any of them.
 type Tool interface {
 	tool() (kind string)

@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"encoding/json"
 	"strings"
 
 	"chorale/server/api"
@@ -21,13 +22,15 @@ type emitter struct {
 	item     api.Item // the open one, as it was added; nil: none
 	streams  []stream // of it
 	content  strings.Builder
-	logprobs []api.Logprob // of content
+	logprobs []api.Logprob     // of content
+	notes    []json.RawMessage // annotations of content
 }
 
 // A stream is one way in which an item's text reaches the client: the events that begin it, carry a piece of it and end
 // it.
 type stream struct {
 	added func(place) api.Event // nil: nothing, the text is a member of the item and not a part
+	// nil for text that is not for clients; then done is nil too
 	delta func(p place, text string, logprobs []api.Logprob) api.Event
 	done  func(p place, text string, logprobs []api.Logprob) []api.Event
 }
@@ -43,7 +46,7 @@ var outputText = stream{
 		return []api.Event{
 			&api.TextDone{Head: p.head(api.EventTextDone), Place: p.Place, Text: text, Logprobs: logprobs},
 			&api.PartEvent{Head: p.head(api.EventPartDone), Place: p.Place,
-				Part: api.OutputText{Text: text, Logprobs: logprobs}},
+				Part: api.OutputText{Text: text, Annotations: p.e.notes, Logprobs: logprobs}},
 		}
 	},
 }
@@ -119,7 +122,7 @@ func (e *emitter) begin() {
 
 // open begins an item, which has no text yet, and its streams.
 func (e *emitter) open(item api.Item, streams []stream) {
-	e.item, e.streams, e.logprobs = item, streams, []api.Logprob{}
+	e.item, e.streams, e.logprobs, e.notes = item, streams, []api.Logprob{}, nil
 	e.content.Reset()
 	e.send(&api.ItemEvent{Head: e.head(api.EventItemAdded), OutputIndex: len(e.response.Output), Item: item})
 	for _, s := range e.streams {
@@ -134,14 +137,30 @@ func (e *emitter) text(delta string, logprobs []api.Logprob) {
 	e.content.WriteString(delta)
 	e.logprobs = append(e.logprobs, logprobs...)
 	for _, s := range e.streams {
-		e.send(s.delta(e.place(), delta, append([]api.Logprob{}, logprobs...)))
+		if s.delta != nil {
+			e.send(s.delta(e.place(), delta, append([]api.Logprob{}, logprobs...)))
+		}
 	}
+}
+
+// annotate adds an annotation to the text of the open item, which is there already.
+func (e *emitter) annotate(c *api.URLCitation) {
+	note, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // strings and numbers always can be written
+	}
+	p := e.place()
+	e.send(&api.AnnotationAdded{Head: e.head(api.EventAnnotationAdded), Place: p.Place, AnnotationIndex: len(e.notes), Annotation: note})
+	e.notes = append(e.notes, note)
 }
 
 // endText ends the streams of the open item and returns its text.
 func (e *emitter) endText() string {
 	text := e.content.String()
 	for _, s := range e.streams {
+		if s.done == nil {
+			continue
+		}
 		for _, event := range s.done(e.place(), text, e.logprobs) {
 			e.send(event)
 		}

@@ -17,6 +17,7 @@ type hosted struct {
 	tool     string   // name in the toolhost.Set
 	callable bool     // it may be called now
 	only     []string // functions of it that may be called; nil = all
+	settings []byte   // what the request says of how it is to work, for the tool; nil = nothing
 
 	// To the model: how it is declared and in which message, what may be written to it, and what else is read as a call of it.
 	// function is "" for a tool without functions.
@@ -49,6 +50,9 @@ type hosted struct {
 	save    func(ctx context.Context, s *toolhost.State)
 	keep    func(ctx context.Context) *store.State
 	release func()
+
+	// page is what the display of the tool with a number shows, for citations of the model. It may be nil.
+	page func(ctx context.Context, cursor int) (webPage, bool)
 }
 
 // A declaration says where the model is told of a tool: those that it was trained with are in the system message, others in
@@ -73,7 +77,7 @@ type hostedKind struct {
 }
 
 // hostedKinds is the table of the tools that this server runs.
-var hostedKinds = []hostedKind{pythonKind, pluginKind}
+var hostedKinds = []hostedKind{pythonKind, pluginKind, browserKind}
 
 // readHosted makes the hosted tool of a request's tool at param, nil if it is not there.
 func (s *Service) readHosted(p *plan, t api.Tool, param string) (*hosted, *api.Error) {

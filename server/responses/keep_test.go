@@ -292,7 +292,7 @@ func TestStateIsTooLarge(t *testing.T) {
 			if list, err := c.Files(t.Context(), calls(r)[0].ContainerID, api.Page{}); err != nil || len(list.Data) != len(files) {
 				t.Errorf("in the container %s, %v", encode(t, list), err)
 			}
-			state, err := db.State(t.Context(), r.ID)
+			state, err := db.State(t.Context(), r.ID, "python")
 			if err != nil {
 				t.Fatal(err)
 			}

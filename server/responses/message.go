@@ -23,6 +23,7 @@ type message struct {
 	function string   // of the tool
 	held     string   // input of the call that may turn out to be wrapped in something
 	flows    bool     // it is not: input goes out as it comes
+	cites    *citer   // of the citations in it; nil: they are text
 	// unattached are the log-probabilities of tokens whose text has not come out yet: the rest of a character, or what
 	// may become a stop string.
 	unattached []api.Logprob
@@ -52,8 +53,18 @@ func (r *Run) route(h *harmony.Header) {
 		if h.Channel == harmony.ChannelCommentary {
 			item.Phase = phaseCommentary
 		}
-		m.item, m.visible, m.streams = item, true, []stream{outputText}
+		m.item, m.visible, m.streams, m.cites = item, true, []stream{outputText}, r.newCiter()
 	}
+}
+
+// newCiter returns what turns citations into links, nil without a tool that shows pages.
+func (r *Run) newCiter() *citer {
+	for _, h := range r.plan.hosted {
+		if h.page != nil {
+			return &citer{page: func(cursor int) (webPage, bool) { return h.page(r.ctx, cursor) }}
+		}
+	}
+	return nil
 }
 
 // apply follows what a token changed; an item that ends has the status.
@@ -70,13 +81,32 @@ func (r *Run) apply(d harmony.Delta, status string) {
 		switch {
 		case r.message.visible:
 			text, r.stopped = r.stops.Push(text)
+			r.cite(text)
 		case r.message.tool != nil:
-			text = r.message.hold(text)
+			r.show(r.message.hold(text))
+		default:
+			r.show(text)
 		}
-		r.show(text)
 	}
 	if d.Close != nil {
 		r.endMessage(d.Close, status)
+	}
+}
+
+// cite passes text of an answer on, with its citations as links.
+func (r *Run) cite(text string) {
+	if r.message.cites == nil {
+		r.show(text)
+		return
+	}
+	r.showPieces(r.message.cites.push(text))
+}
+
+func (r *Run) showPieces(pieces []piece) {
+	for _, p := range pieces {
+		if r.show(p.text); p.citation != nil {
+			r.out.annotate(p.citation)
+		}
 	}
 }
 
@@ -110,7 +140,9 @@ func (m *message) hold(text string) string {
 func (r *Run) endMessage(m *harmony.Message, status string) {
 	switch {
 	case r.message.visible:
-		r.show(r.stops.Flush())
+		if r.cite(r.stops.Flush()); r.message.cites != nil {
+			r.showPieces(r.message.cites.flush())
+		}
 	case r.message.held != "" && !r.message.flows:
 		r.show(r.message.tool.unwrap(r.message.held))
 	}
@@ -181,7 +213,7 @@ func (r *Run) finished(added api.Item, text string, logprobs []api.Logprob, stat
 	switch i := added.(type) {
 	case *api.Message:
 		done := *i
-		done.Status, done.Content = status, []api.Part{api.OutputText{Text: text, Logprobs: logprobs}}
+		done.Status, done.Content = status, []api.Part{api.OutputText{Text: text, Annotations: r.out.notes, Logprobs: logprobs}}
 		return &done
 	case *api.Reasoning:
 		done := *i

@@ -175,7 +175,7 @@ func (py *python) resume(ctx context.Context) error {
 			state, err = &store.State{Memory: lost}, nil
 		}
 	case previous != "":
-		state, err = py.s.o.Store.State(ctx, previous)
+		state, err = py.s.o.Store.State(ctx, previous, pythonTool)
 	}
 	if err != nil {
 		return err

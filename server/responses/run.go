@@ -224,10 +224,10 @@ func (r *Run) conclude(o outcome) {
 func (r *Run) store() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
-	state := r.kept(ctx)
+	states := r.kept(ctx)
 	if !r.out.response.Store {
 		return nil
 	}
 	return r.s.o.Store.Put(ctx, &store.Record{
-		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID, State: state})
+		Response: r.out.response, Input: r.plan.input, Turn: r.turn, Tokenizer: r.s.o.Model.ID, States: states})
 }

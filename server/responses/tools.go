@@ -117,7 +117,7 @@ func (r *Run) do() []toolhost.Outcome {
 		if c.tool.running != "" {
 			r.out.toolEvent(c.place, c.tool.running)
 		}
-		calls = append(calls, toolhost.Call{Tool: c.tool.tool, ID: api.ID(c.item), Function: c.function, Input: c.input})
+		calls = append(calls, toolhost.Call{Tool: c.tool.tool, ID: api.ID(c.item), Function: c.function, Input: c.input, Settings: c.tool.settings})
 		at = append(at, i)
 	}
 	if len(calls) == 0 {
@@ -276,12 +276,16 @@ func (r *Run) save(outcomes []toolhost.Outcome) {
 	}
 }
 
-// kept returns what the tools leave behind for later responses, nil if none was called that leaves anything.
-func (r *Run) kept(ctx context.Context) (state *store.State) {
+// kept returns what the tools leave behind for later responses, by their names.
+func (r *Run) kept(ctx context.Context) map[string]*store.State {
+	states := map[string]*store.State{}
 	for _, h := range r.plan.hosted {
-		if r.tools.session != nil && h.keep != nil {
-			state = h.keep(ctx)
+		if r.tools.session == nil || h.keep == nil {
+			continue
+		}
+		if state := h.keep(ctx); state != nil {
+			states[h.tool] = state
 		}
 	}
-	return state
+	return states
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A State is what tools leave behind: what an interpreter remembers, and its files.
+// A State is what a tool leaves behind: what an interpreter remembers, and its files.
 type State struct {
 	ContainerID string // of the container that was used; "" = none
 	Memory      []byte // opaque; nil = none
@@ -29,9 +29,6 @@ const memoryPath = ""
 
 // bytes is the size of the contents.
 func (st *State) bytes() (n int64) {
-	if st == nil {
-		return 0
-	}
 	for _, f := range st.Files {
 		n += int64(len(f.Data))
 	}
@@ -55,11 +52,8 @@ func (st *State) add(f File) {
 	st.Files = append(st.Files, f)
 }
 
-func putState(ctx context.Context, tx *sql.Tx, response string, st *State) error {
-	if st == nil {
-		return nil
-	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO states VALUES (?, ?)", response, st.ContainerID); err != nil {
+func putState(ctx context.Context, tx *sql.Tx, response, tool string, st *State) error {
+	if _, err := tx.ExecContext(ctx, "INSERT INTO tool_states VALUES (?, ?, ?)", response, tool, st.ContainerID); err != nil {
 		return err
 	}
 	for _, f := range st.Files {
@@ -72,8 +66,8 @@ func putState(ctx context.Context, tx *sql.Tx, response string, st *State) error
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO state_files VALUES (?, ?, ?, ?, ?)",
-			response, f.Path, f.MIME, nanoseconds(f.Modified), blob); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO tool_state_files VALUES (?, ?, ?, ?, ?, ?)",
+			response, tool, f.Path, f.MIME, nanoseconds(f.Modified), blob); err != nil {
 			return fmt.Errorf("file %q of the state: %w", f.Path, err)
 		}
 	}
@@ -99,15 +93,15 @@ func putBlob(ctx context.Context, tx *sql.Tx, data []byte) (id int64, err error)
 	return id, err
 }
 
-// State returns the state that the response left: its own, or when tools were not used in it, that of the nearest one of
-// the responses that it continues. It is nil when there is none, or when the search ends at a response that is gone. The
-// error is a *NotFoundError when there is no response with the id.
-func (s *Store) State(ctx context.Context, id string) (*State, error) {
-	st, err := s.state(ctx, id)
+// State returns the state that the tool left in the response: its own, or when the tool was not used in it, that of the
+// nearest one of the responses that it continues. It is nil when there is none, or when the search ends at a response that is
+// gone. The error is a *NotFoundError when there is no response with the id.
+func (s *Store) State(ctx context.Context, id, tool string) (*State, error) {
+	st, err := s.state(ctx, id, tool)
 	return st, s.wrap("get from", err)
 }
 
-func (s *Store) state(ctx context.Context, id string) (*State, error) {
+func (s *Store) state(ctx context.Context, id, tool string) (*State, error) {
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
@@ -125,7 +119,7 @@ func (s *Store) state(ctx context.Context, id string) (*State, error) {
 	err = tx.QueryRowContext(ctx, `WITH RECURSIVE chain (id, previous, depth) AS (
 			SELECT id, previous, 0 FROM responses WHERE id = ?
 			UNION ALL SELECT r.id, r.previous, depth + 1 FROM responses r JOIN chain ON r.id = chain.previous)
-		SELECT response, container FROM chain JOIN states ON response = chain.id ORDER BY depth LIMIT 1`, id).
+		SELECT response, container FROM chain JOIN tool_states ON response = chain.id AND tool = ? ORDER BY depth LIMIT 1`, id, tool).
 		Scan(&owner, &st.ContainerID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -133,8 +127,8 @@ func (s *Store) state(ctx context.Context, id string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return st, readState(ctx, tx, st, `SELECT path, mime, modified, data FROM state_files JOIN blob_data ON id = blob
-		WHERE response = ? ORDER BY path`, owner)
+	return st, readState(ctx, tx, st, `SELECT path, mime, modified, data FROM tool_state_files JOIN blob_data ON id = blob
+		WHERE response = ? AND tool = ? ORDER BY path`, owner, tool)
 }
 
 // A querier is the database, or a transaction.
@@ -143,8 +137,8 @@ type querier interface {
 }
 
 // readState reads path, mime, modified and data of each file.
-func readState(ctx context.Context, db querier, st *State, query, owner string) error {
-	rows, err := db.QueryContext(ctx, query, owner)
+func readState(ctx context.Context, db querier, st *State, query string, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 var plenty = store.Limits{Containers: 1 << 20, Files: 1 << 20, ContainerBytes: 1 << 40, Bytes: 1 << 40}
 
 func withState(r *store.Record, st *store.State) *store.Record {
-	r.State = st
+	r.States = map[string]*store.State{"python": st}
 	return r
 }
 
@@ -45,22 +45,22 @@ func TestStateIsThatOfTheNearestResponse(t *testing.T) {
 			{"none", nil}, {"a", full}, {"b", full}, {"c", full}, {"branch", bare}, {"emptied", &store.State{Memory: []byte{}}},
 		}
 		for _, tt := range tests {
-			got, err := s.State(t.Context(), tt.id)
+			got, err := s.State(t.Context(), tt.id, "python")
 			if err != nil || !equalStates(got, tt.want) {
 				t.Errorf("%s: got %+v, %v; want %+v", tt.id, got, err, tt.want)
 			}
 		}
 		var missing *store.NotFoundError
-		if _, err := s.State(t.Context(), "x"); !errors.As(err, &missing) || missing.ID != "x" {
+		if _, err := s.State(t.Context(), "x", "python"); !errors.As(err, &missing) || missing.ID != "x" {
 			t.Errorf("of no response: %v", err)
 		}
 		if err := s.Delete(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.State(t.Context(), "c"); got != nil || err != nil {
+		if got, err := s.State(t.Context(), "c", "python"); got != nil || err != nil {
 			t.Errorf("after the response with the state was deleted: %+v, %v", got, err)
 		}
-		if got, err := s.State(t.Context(), "branch"); !equalStates(got, bare) || err != nil {
+		if got, err := s.State(t.Context(), "branch", "python"); !equalStates(got, bare) || err != nil {
 			t.Errorf("of a branch after its beginning was deleted: %+v, %v", got, err)
 		}
 	}
@@ -152,15 +152,15 @@ func query(t *testing.T, db *sql.DB, text string) (n int64) {
 func checkBooks(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for name, text := range map[string]string{
-		"blobs whose count of states is wrong":     "SELECT count(*) FROM blobs b WHERE responses <> (SELECT count(*) FROM state_files WHERE blob = b.id)",
+		"blobs whose count of states is wrong":     "SELECT count(*) FROM blobs b WHERE responses <> (SELECT count(*) FROM tool_state_files WHERE blob = b.id)",
 		"blobs whose count of containers is wrong": "SELECT count(*) FROM blobs b WHERE containers <> (SELECT count(*) FROM container_files WHERE blob = b.id)",
 		"blobs that nothing refers to":             "SELECT count(*) FROM blobs WHERE responses + containers = 0",
 		"blobs without data, or of another size": `SELECT count(*) FROM blobs b WHERE NOT EXISTS
 			(SELECT 1 FROM blob_data d WHERE d.id = b.id AND length(d.data) = b.bytes)`,
 		"data without a blob": "SELECT count(*) FROM blob_data WHERE id NOT IN (SELECT id FROM blobs)",
-		"files without a blob": `SELECT count(*) FROM (SELECT blob FROM state_files UNION ALL SELECT blob FROM container_files)
+		"files without a blob": `SELECT count(*) FROM (SELECT blob FROM tool_state_files UNION ALL SELECT blob FROM container_files)
 			WHERE blob NOT IN (SELECT id FROM blobs)`,
-		"states without a response":     "SELECT count(*) FROM states WHERE response NOT IN (SELECT id FROM responses)",
+		"states without a response":     "SELECT count(*) FROM tool_states WHERE response NOT IN (SELECT id FROM responses)",
 		"files without a container":     "SELECT count(*) FROM container_files WHERE container NOT IN (SELECT id FROM containers)",
 		"files of an expired container": "SELECT count(*) FROM container_files JOIN containers c ON c.id = container WHERE expired",
 		"bytes of responses miscounted": `SELECT (SELECT bytes FROM usage WHERE owner = 'responses') -
@@ -206,7 +206,7 @@ func TestRandomOperations(t *testing.T) {
 					n := r.IntN(20)
 					rec := record(fmt.Sprintf("r%d", n), fmt.Sprintf("r%d", r.IntN(n+1)-1), r.IntN(500)) // an older one, or none
 					if r.IntN(4) > 0 {
-						rec.State = &store.State{Memory: content(), Files: []store.File{{Path: "/1", Data: content()}, {Path: "/2", Data: content()}}}
+						rec.States = map[string]*store.State{"python": {Memory: content(), Files: []store.File{{Path: "/1", Data: content()}, {Path: "/2", Data: content()}}}}
 					}
 					err = s.Put(t.Context(), rec)
 				case 2:
@@ -269,7 +269,7 @@ func TestMigration(t *testing.T) {
 	}
 	s.Close()
 	s = open(t, store.Options{Path: path, Now: c.now})
-	if got, err := s.State(t.Context(), "c"); err != nil || !equalStates(got, st) {
+	if got, err := s.State(t.Context(), "c", "python"); err != nil || !equalStates(got, st) {
 		t.Errorf("after opening again: %+v, %v", got, err)
 	}
 	checkBooks(t, db)
@@ -290,7 +290,7 @@ func BenchmarkPutState(b *testing.B) {
 		if err := s.Put(b.Context(), withState(record(fmt.Sprint(i), "", 2_000), &store.State{Memory: memory, Files: []store.File{shared}})); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.State(b.Context(), fmt.Sprint(i)); err != nil {
+		if _, err := s.State(b.Context(), fmt.Sprint(i), "python"); err != nil {
 			b.Fatal(err)
 		}
 	}

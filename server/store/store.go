@@ -155,6 +155,35 @@ CREATE TRIGGER container_file_removed AFTER DELETE ON container_files BEGIN
 	UPDATE blobs SET containers = containers - 1 WHERE id = OLD.blob;
 	DELETE FROM blobs WHERE id = OLD.blob AND responses = 0 AND containers = 0;
 END;
+`, `
+CREATE TABLE tool_states (
+	response TEXT NOT NULL REFERENCES responses ON DELETE CASCADE,
+	tool TEXT NOT NULL,
+	container TEXT NOT NULL,
+	PRIMARY KEY (response, tool)
+) WITHOUT ROWID;
+CREATE TABLE tool_state_files (
+	response TEXT NOT NULL,
+	tool TEXT NOT NULL,
+	path TEXT NOT NULL,
+	mime TEXT NOT NULL,
+	modified INTEGER NOT NULL,
+	blob INTEGER NOT NULL,
+	PRIMARY KEY (response, tool, path),
+	FOREIGN KEY (response, tool) REFERENCES tool_states ON DELETE CASCADE
+) WITHOUT ROWID;
+INSERT INTO tool_states SELECT response, 'python', container FROM states;
+INSERT INTO tool_state_files SELECT response, 'python', path, mime, modified, blob FROM state_files;
+DROP TRIGGER state_file_removed;
+DROP TABLE state_files;
+DROP TABLE states;
+CREATE TRIGGER tool_state_file_added AFTER INSERT ON tool_state_files BEGIN
+	UPDATE blobs SET responses = responses + 1 WHERE id = NEW.blob;
+END;
+CREATE TRIGGER tool_state_file_removed AFTER DELETE ON tool_state_files BEGIN
+	UPDATE blobs SET responses = responses - 1 WHERE id = OLD.blob;
+	DELETE FROM blobs WHERE id = OLD.blob AND responses = 0 AND containers = 0;
+END;
 `}
 
 const (
@@ -184,9 +213,9 @@ type Record struct {
 	Turn []Message
 	// Tokenizer names the meaning of the tokens; tokens of another name are of no use.
 	Tokenizer string
-	// State is what tools left behind in this response; nil = they were not used. Only Put looks at it: Store.State
-	// reads it.
-	State *State
+	// States are what the tools that were used in this response left behind, by their names. Only Put looks at them:
+	// Store.State reads them.
+	States map[string]*State
 }
 
 // A Message is one message of the model or of a tool.
@@ -322,7 +351,11 @@ func (s *Store) Put(ctx context.Context, r *Record) error {
 	if err != nil {
 		return s.wrap("put", err)
 	}
-	if total := bytes + r.State.bytes(); total > s.maxBytes {
+	total := bytes
+	for _, st := range r.States {
+		total += st.bytes()
+	}
+	if total > s.maxBytes {
 		return s.wrap("put", fmt.Errorf("the response has %d bytes and all together may have %d", total, s.maxBytes))
 	}
 	body, previous := rows[0].body, ""
@@ -341,8 +374,10 @@ func (s *Store) Put(ctx context.Context, r *Record) error {
 				return err
 			}
 		}
-		if err := putState(ctx, tx, r.Response.ID, r.State); err != nil {
-			return err
+		for tool, st := range r.States {
+			if err := putState(ctx, tx, r.Response.ID, tool, st); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.ExecContext(ctx, `WITH RECURSIVE chain (id, previous) AS (
 				SELECT id, previous FROM responses WHERE id = ?
