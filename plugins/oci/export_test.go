@@ -1,0 +1,4 @@
+package oci
+
+// Unpack is for tests of small limits.
+var Unpack = unpack
