@@ -27,6 +27,7 @@ var layering = map[string][]edge{
 	"kernels/cpu":          nil,
 	"sandbox":              nil,
 	"toolhost":             nil, // adapters bring the tools, and whoever calls it the words of the model
+	"plugins/sigstore":     nil, // certificates and logs; nothing of plugins
 	"toolhost/egress":      nil, // plugins, MCP and the browser share it
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
@@ -40,7 +41,11 @@ var layering = map[string][]edge{
 		{"sandbox", "the files are of its kind"},
 		{"toolhost/egress", "makes the requests"},
 	},
+	"plugins/oci": {{"toolhost/egress", "registries are asked through it"}},
 	"plugins/kit": {
+		{"plugins/oci", "installs from registries and pushes to them"},
+		{"plugins/sigstore", "who signed what is installed"},
+		{"toolhost/egress", "installs from URLs"},
 		{"plugins", "tests, measures and installs them"},
 		{"plugins/host", "tapes stand in for the host's services"},
 	},
@@ -113,6 +118,10 @@ var thirdParty = map[string][]string{
 	"github.com/klauspost/compress":            {"sandbox/python"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
 	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser", "toolhost/browser/fetch"},
+	"oras.land/oras-go/v2":                     {"plugins/oci"},
+	"github.com/opencontainers/image-spec":     {"plugins/oci"},
+	"github.com/opencontainers/go-digest":      {"plugins/oci"},
+	"github.com/google/go-containerregistry":   nil, // a registry for tests
 	"github.com/chromedp/chromedp":             {"toolhost/browser"},
 	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/httpd"},
 }
@@ -122,7 +131,7 @@ var thirdParty = map[string][]string{
 var tools = []string{
 	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/gptoss/gptosstest/",
 	"inference/engine/enginetest", "inference/checkpoint/checkpointtest", "sandbox/python/build/instrument",
-	"plugins/examples", "plugins/examples/",
+	"plugins/examples", "plugins/examples/", "plugins/sigstore/sigstoretest",
 }
 
 func isTool(path string) bool {
