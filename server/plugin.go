@@ -38,7 +38,7 @@ plugins/GUIDE.md leads from nothing to a tested one in ten minutes.
    chorale plugin install hello.wasm --dir plugins.d      put it where a server finds it`,
 		Commands: []*cli.Command{
 			newPluginNew(std), newPluginInspect(cfg, std), newPluginRun(cfg, std), newPluginTest(cfg, std), newPluginBench(cfg, std),
-			newPluginAttach(std), newPluginSign(std), newPluginVerify(std), newPluginInstall(std), newPluginList(std),
+			newPluginAttach(std), newPluginSign(std), newPluginVerify(std), newPluginInstall(std), newPluginPush(std), newPluginList(std),
 		},
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
 )
 
 const unitsPlugin = "../plugins/examples/units/units.wasm"
@@ -46,6 +51,14 @@ func TestPluginCommands(t *testing.T) {
 		{"a public key that is none", "", []string{"verify", "--key", "/none.pub", unitsPlugin}, exitFailure, "the line of a public key"},
 		{"a secret key that is none", "", []string{"sign", "--key", wrongGrants, unitsPlugin}, exitFailure, "--new-key"},
 		{"a URL without a digest", "", []string{"install", "https://127.0.0.1/x.wasm"}, exitFailure, "sha256 is missing"},
+		{"nobody who must have signed", "", []string{"verify", unitsPlugin}, exitFailure, "name who must have signed"},
+		{"a root without an identity", "", []string{"install", "--sigstore-root", wrongGrants, unitsPlugin}, exitFailure, "anybody can sign"},
+		{"an identity without a root", "", []string{"verify", "--sigstore-issuer", "https://x", "--sigstore-subject", "y", unitsPlugin}, exitFailure, "needed together"},
+		{"a root that is none", "", []string{"verify", "--sigstore-root", wrongGrants, "--sigstore-issuer", "https://x", "--sigstore-subject", "y", unitsPlugin}, exitFailure, "mediaType"},
+		{"a user without a password", "", []string{"install", "--registry-user", "me", unitsPlugin}, exitFailure, "--registry-password-file are needed together"},
+		{"a rule that is none", "", []string{"install", "--allow", "ftp://x", unitsPlugin}, exitFailure, "--allow"},
+		{"a registry that is not listed", "", []string{"push", unitsPlugin, "oci://127.0.0.1:1/units"}, exitFailure, "is denied"},
+		{"plain http", "", []string{"install", "http://127.0.0.1:1/units.wasm"}, exitFailure, "https URLs and oci://"},
 		{"a word for list", "", []string{"list", "plugins.d"}, exitUsage, `"plugins.d"`},
 		{"a folder that is not there", "", []string{"list", "--dir", "/none"}, exitFailure, "/none"},
 	} {
@@ -76,6 +89,27 @@ func TestPluginKeyIsNotOverwritten(t *testing.T) {
 	}
 	if code, _, stderr := execute("", "plugin", "sign", "--key", key, "--new-key"); code != exitFailure || !strings.Contains(stderr, "exists") {
 		t.Errorf("a second key: exit %d, %q", code, stderr)
+	}
+}
+
+// TestPluginRegistry pushes a plugin to a registry without TLS, which must be listed, and installs it from there.
+func TestPluginRegistry(t *testing.T) {
+	t.Parallel()
+	hub := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(hub.Close)
+	ref, folder := "oci://"+hub.Listener.Addr().String()+"/tools/units:1.0.0", filepath.Join(t.TempDir(), "plugins.d")
+	code, pinned, stderr := execute("", "plugin", "push", "--allow", hub.URL, unitsPlugin, ref)
+	if code != 0 || !strings.Contains(pinned, "/tools/units@sha256:") {
+		t.Fatalf("exit %d, %q, %s", code, pinned, stderr)
+	}
+	for _, from := range []string{ref, strings.TrimSpace(pinned)} {
+		code, stdout, stderr := execute("", "plugin", "install", "--allow", hub.URL, "--dir", folder, from)
+		if code != 0 || !strings.Contains(stdout, "units 1.0.0, sha256 ") || !strings.Contains(stdout, "from "+pinned) {
+			t.Errorf("%s: exit %d, %q, %s", from, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := execute("", "plugin", "install", "--dir", folder, ref); code != exitFailure || !strings.Contains(stderr, `to allow it, add the rule`) {
+		t.Errorf("not listed: exit %d, %s", code, stderr)
 	}
 }
 

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"chorale/plugins"
 	"chorale/plugins/kit"
+	"chorale/plugins/oci"
+	"chorale/plugins/sigstore"
+	"chorale/toolhost/egress"
 )
 
 func newPluginAttach(std stdio) *cli.Command {
@@ -137,20 +142,106 @@ func publicKey(s string) (kit.PublicKey, error) {
 func newPluginVerify(std stdio) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "verify the signature of a plugin", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
-		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Usage: "public `KEY` of the author: a file, or its last line", Required: true, TakesFile: true}},
+		Description: `With --key, FILE.wasm.minisig must be right; with --sigstore-root, the bundle FILE.wasm.sigstore.json.`,
+		Flags:       append(sigstoreFlags(), &cli.StringFlag{Name: "key", Usage: "public `KEY` of the author: a file, or its last line", TakesFile: true}),
 		Action: func(_ context.Context, c *cli.Command) error {
-			key, err := publicKey(c.String("key"))
+			file, k := c.Args().First(), c.String("key")
+			signer, err := signerOf(c)
 			if err != nil {
 				return err
 			}
-			about, err := kit.VerifyFile(c.Args().First(), key)
-			if err != nil {
-				return err
+			if k == "" && signer == nil {
+				return errors.New("name who must have signed: --key, or --sigstore-root with --sigstore-issuer and --sigstore-subject")
 			}
-			fmt.Fprintf(std.out, "the signature is right: %s\n", about)
+			if k != "" {
+				key, err := publicKey(k)
+				if err != nil {
+					return err
+				}
+				about, err := kit.VerifyFile(file, key)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(std.out, "the signature is right: %s\n", about)
+			}
+			if signer != nil {
+				about, err := kit.VerifyBundle(file, *signer)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(std.out, "the signature is right: %s\n", about)
+			}
 			return nil
 		},
 	}
+}
+
+// sigstoreFlags say who must have signed, in the sense of sigstore.
+func sigstoreFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "sigstore-root", Usage: "it must have a signature of sigstore that the trusted root in `FILE` vouches for", TakesFile: true},
+		&cli.StringFlag{Name: "sigstore-issuer", Usage: "`URL` of who vouches for the subject"},
+		&cli.StringFlag{Name: "sigstore-subject", Usage: "`WHO` signed: an address, or the URL of a workflow; * stands for anything but a slash"},
+	}
+}
+
+// signerOf reads those flags; nil without any.
+func signerOf(c *cli.Command) (*kit.Signer, error) {
+	root, who := c.String("sigstore-root"), sigstore.Identity{Issuer: c.String("sigstore-issuer"), Subject: c.String("sigstore-subject")}
+	if root == "" && who == (sigstore.Identity{}) {
+		return nil, nil
+	}
+	if root == "" || who.Issuer == "" || who.Subject == "" {
+		return nil, errors.New("--sigstore-root, --sigstore-issuer and --sigstore-subject are needed together: anybody can sign")
+	}
+	text, err := os.ReadFile(root)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := sigstore.ParseRoot(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", root, err)
+	}
+	return &kit.Signer{Root: parsed, Identity: who}, nil
+}
+
+// registryFlags are those of commands that reach registries and other servers.
+func registryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "allow", Usage: "let it reach what is not public https too: a `RULE` such as 'https://registry.example at 10.0.0.0/8' or 'http://127.0.0.1:5000'; again for more"},
+		&cli.StringFlag{Name: "registry-user", Usage: "`NAME` for the registry", DefaultText: "that of docker's configuration"},
+		&cli.StringFlag{Name: "registry-password-file", Usage: "the password for the registry is in `FILE`", TakesFile: true},
+	}
+}
+
+// registryOf reads those flags. The client is to be closed.
+func registryOf(c *cli.Command) (o oci.Options, err error) {
+	o.User = c.String("registry-user")
+	if name := c.String("registry-password-file"); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return o, err
+		}
+		o.Password = strings.TrimRight(string(text), "\r\n")
+	}
+	if (o.User == "") != (o.Password == "") {
+		return o, errors.New("--registry-user and --registry-password-file are needed together")
+	}
+	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
+		o.DockerConfig = filepath.Join(dir, "config.json")
+	} else if home, err := os.UserHomeDir(); err == nil {
+		o.DockerConfig = filepath.Join(home, ".docker", "config.json")
+	}
+	var rules []egress.Rule
+	for _, line := range c.StringSlice("allow") {
+		rule, err := egress.ParseRule(line)
+		if err != nil {
+			return o, fmt.Errorf("--allow %q: %w", line, err)
+		}
+		rules = append(rules, rule)
+	}
+	o.Client, err = kit.NewClient(rules...)
+	return o, err
 }
 
 func pluginDirFlag() cli.Flag {
@@ -159,18 +250,25 @@ func pluginDirFlag() cli.Flag {
 
 func newPluginInstall(std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "install", Usage: "put a plugin into the folder of a server", ArgsUsage: "FILE.wasm|URL", ArgValidator: words(1, 1, "FILE.wasm or an https URL"),
+		Name: "install", DisableSliceFlagSeparator: true, Usage: "put a plugin into the folder of a server", ArgsUsage: "FILE.wasm|FOLDER|URL|oci://…",
+		ArgValidator: words(1, 1, "FILE.wasm, a folder with one, an https URL or an oci:// reference"),
 		Description: `Content and signature are checked before anything is written, and the very bytes that were checked are written. A running
 server finds the plugin at once. It is granted nothing by that.
 
    chorale plugin install ./units.wasm
-   chorale plugin install https://example.com/units.wasm --sha256 4f0c… --key RWQ…`,
-		Flags: []cli.Flag{
+   chorale plugin install https://example.com/units.wasm --sha256 4f0c… --key RWQ…
+   chorale plugin install oci://ghcr.io/owner/units:1.0.0 --sigstore-root trusted_root.json \
+       --sigstore-issuer https://token.actions.githubusercontent.com \
+       --sigstore-subject 'https://github.com/owner/units/.github/workflows/release.yml@refs/tags/*'
+
+A signature of sigstore is the bundle URL.sigstore.json or FILE.wasm.sigstore.json (cosign sign-blob), or refers to the image in the
+registry (cosign sign).`,
+		Flags: append(slices.Concat(registryFlags(), sigstoreFlags()),
 			pluginDirFlag(),
 			&cli.StringFlag{Name: "sha256", Usage: "`HASH` that the file must have; needed for a URL"},
 			&cli.StringFlag{Name: "key", Usage: "the file must be signed with this public `KEY`: a file, or its last line", TakesFile: true},
-		},
-		Action: func(ctx context.Context, c *cli.Command) error {
+		),
+		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			o := kit.InstallOptions{Folder: c.String("dir"), From: c.Args().First(), SHA256: c.String("sha256")}
 			if k := c.String("key"); k != "" {
 				key, err := publicKey(k)
@@ -179,17 +277,55 @@ server finds the plugin at once. It is granted nothing by that.
 				}
 				o.Key = &key
 			}
+			if o.Signer, err = signerOf(c); err != nil {
+				return err
+			}
+			if o.Registry, err = registryOf(c); err != nil {
+				return err
+			}
+			defer o.Registry.Client.Close()
 			in, err := kit.Install(ctx, o)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(std.out, "%s: %s %s, sha256 %s\n", in.File, in.Manifest.Name, in.Manifest.Version, in.Hash)
-			if in.Signed != "" {
-				fmt.Fprintf(std.out, "signed: %s\n", in.Signed)
+			about := "lists its tools itself"
+			if in.Manifest != nil {
+				about = in.Manifest.Name + " " + in.Manifest.Version
+			}
+			fmt.Fprintf(std.out, "%s: %s, sha256 %s\n", in.File, about, in.Hash)
+			if strings.HasPrefix(in.Origin, oci.Scheme) {
+				fmt.Fprintf(std.out, "from %s\n", in.Origin)
+			}
+			for _, s := range in.Signed {
+				fmt.Fprintf(std.out, "signed: %s\n", s)
 			}
 			if in.Replaced != "" && in.Replaced != in.Hash {
 				fmt.Fprintf(std.out, "it replaces sha256 %s, whose grants do not hold for it\n", in.Replaced)
 			}
+			return nil
+		},
+	}
+}
+
+func newPluginPush(std stdio) *cli.Command {
+	return &cli.Command{
+		Name: "push", DisableSliceFlagSeparator: true, Usage: "put a plugin into a registry", ArgsUsage: "FILE.wasm oci://…", ArgValidator: words(2, 2, "FILE.wasm and an oci:// reference"),
+		Description: `The manifest is put into the module; FILE.wasm.minisig goes along, if it is there. The same plugin always has the same digest.
+
+   chorale plugin push units.wasm oci://ghcr.io/owner/units:1.0.0
+   cosign sign ghcr.io/owner/units@sha256:…                        sign what it prints, if you use sigstore`,
+		Flags: registryFlags(),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := registryOf(c)
+			if err != nil {
+				return err
+			}
+			defer o.Client.Close()
+			ref, err := kit.Push(ctx, c.Args().First(), c.Args().Get(1), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(std.out, ref)
 			return nil
 		},
 	}

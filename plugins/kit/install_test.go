@@ -3,6 +3,7 @@ package kit_test
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +14,18 @@ import (
 
 	"chorale/plugins"
 	"chorale/plugins/kit"
+	"chorale/plugins/oci"
+	"chorale/toolhost/egress"
 )
+
+func decode(t testing.TB, s string) []byte {
+	t.Helper()
+	p, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
 
 func sum(p []byte) string {
 	s := sha256.Sum256(p)
@@ -183,6 +195,19 @@ func TestInstallFile(t *testing.T) {
 	if _, err := kit.Install(t.Context(), o); err == nil || !strings.Contains(err.Error(), "would win") {
 		t.Errorf("with a manifest in the folder: %v", err)
 	}
+	if err := os.Remove(filepath.Join(to, "units.json")); err != nil {
+		t.Fatal(err)
+	}
+	if folder, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: from}); err != nil || folder.File != in.File || folder.Origin != file {
+		t.Errorf("from a folder: %+v, %v", folder, err)
+	}
+	put(t, filepath.Join(from, "y.wasm"), wasm)
+	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: from}); err == nil || !strings.Contains(err.Error(), "has 2 .wasm files") {
+		t.Errorf("from a folder with two: %v", err)
+	}
+	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: file, SHA256: sum(nil)}); err == nil || !strings.Contains(err.Error(), "is not installed") {
+		t.Errorf("a file with another digest: %v", err)
+	}
 	put(t, filepath.Join(to, "broken.wasm"), []byte("MZ"))
 	if list, err := kit.List(to); err != nil || len(list) != 2 || list[0].Err == nil {
 		t.Errorf("%+v, %v", list, err)
@@ -190,6 +215,27 @@ func TestInstallFile(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(to, ".install-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+// client may talk to the servers, and to nobody else. It reads a little more than the plugins of these tests have.
+func client(t testing.TB, servers ...*httptest.Server) *egress.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	var rules []egress.Rule
+	for _, s := range servers {
+		roots.AddCert(s.Certificate())
+		rule, err := egress.ParseRule(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, rule)
+	}
+	c, err := egress.New(egress.Options{Policy: egress.NewPolicy("test", rules...), RootCAs: roots, Limits: egress.Limits{ResponseBody: 8 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 func TestInstallURL(t *testing.T) {
@@ -203,6 +249,16 @@ func TestInstallURL(t *testing.T) {
 		switch r.URL.Path {
 		case "/units.wasm", "/unsigned.wasm":
 			w.Write(whole)
+		case "/moved.wasm":
+			http.Redirect(w, r, "/units.wasm", http.StatusFound)
+		case "/inside.wasm":
+			http.Redirect(w, r, "https://169.254.169.254/units.wasm", http.StatusFound)
+		case "/endless.wasm":
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+					return
+				}
+			}
 		case "/units.wasm.minisig":
 			w.Write(signature)
 		default:
@@ -224,13 +280,16 @@ func TestInstallURL(t *testing.T) {
 		{"another key", "/units.wasm", sum(whole), &other, "was made with the key"},
 		{"no signature", "/unsigned.wasm", sum(whole), &public, "404"},
 		{"no file", "/none.wasm", sum(whole), nil, "404"},
+		{"a redirect to the same content", "/moved.wasm", sum(whole), nil, ""},
+		{"a redirect to a private address", "/inside.wasm", sum(whole), nil, "is denied"},
+		{"no end", "/endless.wasm", sum(whole), nil, "limit of response body"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			folder := filepath.Join(t.TempDir(), "plugins.d")
-			in, err := kit.Install(t.Context(), kit.InstallOptions{Folder: folder, From: s.URL + test.path, SHA256: test.sha256, Key: test.key, Client: s.Client()})
+			in, err := kit.Install(t.Context(), kit.InstallOptions{Folder: folder, From: s.URL + test.path, SHA256: test.sha256, Key: test.key, Registry: oci.Options{Client: client(t, s)}})
 			if test.want == "" {
-				if err != nil || in.Hash != sum(whole) || (in.Signed == "ours") != (test.key != nil) {
+				if err != nil || in.Hash != sum(whole) || strings.Join(in.Signed, "") == "ours" != (test.key != nil) {
 					t.Errorf("%+v, %v", in, err)
 				}
 				return

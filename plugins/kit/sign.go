@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -190,6 +191,21 @@ func VerifyFile(file string, k PublicKey) (about string, err error) {
 	return k.Verify(s.Wasm, text)
 }
 
+// VerifyBundle checks the bundle of sigstore beside the file and returns what it says.
+func VerifyBundle(file string, by Signer) (string, error) {
+	s, _, err := whole(file)
+	if err != nil {
+		return "", err
+	}
+	bundle, err := readFile(file+BundleSuffix, mostBundle)
+	if err != nil {
+		return "", err
+	}
+	o := InstallOptions{Signer: &by}
+	signed, err := o.verify(fetched{wasm: s.Wasm, origin: file, bundles: [][]byte{bundle}, signed: sha256.Sum256(s.Wasm)})
+	return strings.Join(signed, ""), err
+}
+
 // whole reads a plugin that is one file. With a manifest beside it, a signature of the file would say nothing about what
 // the plugin asks for.
 func whole(file string) (plugins.Source, *plugins.Manifest, error) {
@@ -217,7 +233,7 @@ func digest(data []byte, want string) error {
 	if err != nil || len(sum) != 32 {
 		return fmt.Errorf("sha256 is %q; it must be 64 hexadecimal digits", want)
 	}
-	if got := sha256Sum(data); !bytes.Equal(got[:], sum) {
+	if got := sha256.Sum256(data); !bytes.Equal(got[:], sum) {
 		return fmt.Errorf("sha256: the file has %x, and %s was asked for: it is not installed", got, want)
 	}
 	return nil
