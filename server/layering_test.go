@@ -65,8 +65,8 @@ var layering = map[string][]edge{
 		{"inference/checkpoint", "the embedded model is an ordinary checkpoint"},
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
-	"server/store":   {{"server/api", "what it stores"}},
-	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"server/store":           {{"server/api", "what it stores"}},
+	"sandbox/python":         {{"sandbox", "the interpreter is a guest"}},
 	"toolhost/browser/fetch": {{"toolhost/egress", "the only way out, also for Chromium"}},
 	"toolhost/wasm": {
 		{"toolhost", "a plugin is one of its tools"},
