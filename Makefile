@@ -6,7 +6,7 @@ BIN      := bin/chorale
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test chromium race fuzz bench clients e2e check cross generate plugins python-wasm clean
+.PHONY: help build run test chromium race fuzz bench clients e2e check cross generate plugins python-wasm quickjs-wasm clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ plugins: ## build the example plugins again (plugins/examples/build names the co
 
 python-wasm: ## build the embedded Python again (15 minutes; build.sh says what it needs)
 	./sandbox/python/build/build.sh
+
+quickjs-wasm: ## build the embedded JavaScript engine again (a minute; build.sh says what it needs)
+	./sandbox/quickjs/build/build.sh
 
 clean: ## remove what was built
 	rm -rf bin .cache

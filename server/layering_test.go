@@ -68,6 +68,7 @@ var layering = map[string][]edge{
 	"server/store":           {{"server/api", "what it stores"}},
 	"sandbox/python":         {{"sandbox", "the interpreter is a guest"}},
 	"toolhost/browser/fetch": {{"toolhost/egress", "the only way out, also for Chromium"}},
+	"sandbox/quickjs":        {{"sandbox", "the engine is a guest"}},
 	"toolhost/wasm": {
 		{"toolhost", "a plugin is one of its tools"},
 		{"plugins", "the registry that has it"},
@@ -115,7 +116,7 @@ var thirdParty = map[string][]string{
 	"github.com/urfave/cli/v3":                 {"server"},
 	"go.yaml.in/yaml/v4":                       {"server"},
 	"github.com/tetratelabs/wazero":            {"sandbox"},
-	"github.com/klauspost/compress":            {"sandbox/python"},
+	"github.com/klauspost/compress":            {"sandbox/python", "sandbox/quickjs"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
 	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser", "toolhost/browser/fetch"},
 	"oras.land/oras-go/v2":                     {"plugins/oci"},
