@@ -6,7 +6,7 @@ BIN      := bin/chorale
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test chromium race fuzz bench clients e2e check cross generate plugins python-wasm quickjs-wasm clean
+.PHONY: help build run test race fuzz bench clients e2e check cross generate plugins python-wasm quickjs-wasm clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,10 +14,12 @@ help: ## this list
 build: ## build bin/chorale
 	$(GO) build -o $(BIN) ./server
 
-run: build chromium ## serve the built-in model at 127.0.0.1:8000 (ARGS="--model DIR" for another)
+run: build ## serve the built-in model at 127.0.0.1:8000 (ARGS="--model DIR" for another)
+	@./.ci/chromium
 	$(BIN) serve $(ARGS)
 
-test: chromium ## every test that this machine can run
+test: ## every test that this machine can run
+	@./.ci/chromium
 	$(GO) test ./...
 
 race: ## every test under the race detector (needs a C compiler)
@@ -26,15 +28,11 @@ race: ## every test under the race detector (needs a C compiler)
 fuzz: ## every fuzz target for FUZZTIME each
 	./.ci/fuzz $(FUZZTIME)
 
-chromium: ## install Chromium for the browser tool, where that takes no question
-	@./.ci/chromium
-
 bench: ## benchmarks of the engine, the codec, the kernels and the sandbox
 	$(GO) test -run '^$$' -bench . ./inference/... ./kernels/... ./sandbox/... ./toolhost/...
 
 clients: ## install the official OpenAI SDKs and MCP peers for tests (needs python3, npm)
-	./server/clients/install.sh
-	./toolhost/mcp/peers/install.sh
+	./server/clients/install.sh && ./toolhost/mcp/peers/install.sh
 
 e2e: clients ## the running binary against the official clients
 	REQUIRE=clients,mcp $(GO) test -count=1 ./server/... ./toolhost/mcp/...
