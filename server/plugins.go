@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"chorale/plugins"
+	"chorale/server/api"
 	"chorale/toolhost"
 	"chorale/toolhost/wasm"
 )
@@ -123,6 +125,59 @@ func (b *toolbox) tools() *toolhost.Set {
 	}
 	b.generation, b.plugins, b.set = generation, current, set
 	return set
+}
+
+// views are the plugins as operators see them, nil without any folder of them.
+func (b *toolbox) views() func() []api.Plugin {
+	if b.registry == nil {
+		return nil
+	}
+	return func() (views []api.Plugin) {
+		for _, s := range b.registry.Plugins() {
+			views = append(views, pluginView(s))
+		}
+		return views
+	}
+}
+
+// states count the versions of plugins by their states, nil without any folder of them.
+func (b *toolbox) states() func() map[string]int {
+	if b.registry == nil {
+		return nil
+	}
+	return func() map[string]int {
+		states := map[string]int{string(plugins.StateReady): 0, string(plugins.StateFailed): 0} // alerts want to see zeros
+		for _, s := range b.registry.Plugins() {
+			states[string(s.State)]++
+		}
+		return states
+	}
+}
+
+func pluginView(s plugins.Status) api.Plugin {
+	v := api.Plugin{ID: s.Name, Object: "plugin", Version: s.Version, File: s.File, State: string(s.State), Error: s.Error, ABI: string(s.ABI),
+		Hash: s.Hash, CompileMS: s.CompileTime.Milliseconds(), Approved: s.Effective.Approved, Note: s.Effective.Note,
+		Permissions: []api.PluginPermission{}, Tools: []api.PluginFunction{},
+		Calls: api.PluginCalls{Running: s.Stats.Running, Waiting: s.Stats.Waiting, Ended: s.Stats.Calls, Refused: s.Stats.Refused,
+			BadArguments: s.Stats.BadArguments, Failed: s.Stats.Failed, Stopped: s.Stats.Stopped}}
+	if v.ID == "" {
+		v.ID = s.File
+	}
+	if !s.Loaded.IsZero() {
+		loaded := s.Loaded.Unix()
+		v.LoadedAt = &loaded
+	}
+	for _, p := range s.Effective.Permissions {
+		v.Permissions = append(v.Permissions, api.PluginPermission(p))
+	}
+	if s.Manifest != nil {
+		v.Description = s.Manifest.Description
+		for _, t := range s.Manifest.Tools {
+			v.Tools = append(v.Tools, api.PluginFunction{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.Input, OutputSchema: t.Output})
+		}
+	}
+	v.Limits, _ = json.Marshal(s.Effective.Limits) // numbers always can be written
+	return v
 }
 
 // stats are the counters of the tools.

@@ -57,6 +57,18 @@ func TestPlugins(t *testing.T) {
 	}
 	if _, page := p.request("GET", "/metrics", ""); !regexp.MustCompile(`(?m)^chorale_tool_call_seconds_count\{tool="units"\} [1-9]`).Match(page) {
 		t.Error("the metrics have no calls of the plugin")
+	} else if !strings.Contains(string(page), `chorale_plugins{state="failed"} 1`) {
+		t.Error("the metrics have no plugin that cannot be loaded")
+	}
+	if status, list := p.request("GET", "/v1/plugins", ""); status != http.StatusOK || !regexp.MustCompile(`"id":"broken.wasm".*"state":"failed","error":"`).Match(list) ||
+		!regexp.MustCompile(`"id":"units".*"state":"ready".*"approved":.*"memory_bytes":.*"name":"convert"`).Match(list) {
+		t.Errorf("plugins: status %d, %s", status, list)
+	}
+	if status, one := p.request("GET", "/v1/plugins/units", ""); status != http.StatusOK || !strings.HasPrefix(string(one), `{"id":"units","object":"plugin"`) {
+		t.Errorf("plugin: status %d, %s", status, one)
+	}
+	if status, none := p.request("GET", "/v1/plugins/nothing", ""); status != http.StatusNotFound || !strings.Contains(string(none), "plugin_not_found") {
+		t.Errorf("no plugin: status %d, %s", status, none)
 	}
 
 	putPlugin(t, folder, "units", `"convert"`, `"change"`, "convert knows", "change knows")

@@ -132,10 +132,10 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return service.Close(context.WithoutCancel(ctx)) })
-	o.http.Responses, o.http.Containers, o.http.Logger = service, kept, o.log
+	o.http.Responses, o.http.Containers, o.http.Plugins, o.http.Logger = service, kept, tools.views(), o.log
 	// The page shows the server's own counters too, so it is built around a server that does not exist yet.
 	o.http.Metrics = metrics.New(metrics.Sources{
-		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.stats, HTTP: func() httpd.Stats { return s.server.Stats() },
+		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.stats, Plugins: tools.states(), HTTP: func() httpd.Stats { return s.server.Stats() },
 		Version: buildVersion(), Model: s.model.id,
 	})
 	s.server, err = httpd.New(o.http)

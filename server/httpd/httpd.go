@@ -21,6 +21,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"chorale/server/api"
 	"chorale/server/containers"
 	"chorale/server/responses"
 )
@@ -29,6 +30,7 @@ import (
 type Options struct {
 	Responses  *responses.Service  // required
 	Containers *containers.Service // answers /containers; nil: there are no such routes
+	Plugins    func() []api.Plugin // answers /plugins, in any order; nil: there are no such routes
 	Metrics    http.Handler        // answers GET /metrics; nil: there is no such route
 	Logger     *slog.Logger        // nil: nothing is logged
 
@@ -104,6 +106,10 @@ func (s *Server) route() {
 		g.GET("/models/*", s.getModel) // not :id, for names like openai/gpt-oss-20b
 		if s.o.Containers != nil {
 			s.routeContainers(g)
+		}
+		if s.o.Plugins != nil {
+			g.GET("/plugins", s.listPlugins)
+			g.GET("/plugins/:id", s.getPlugin)
 		}
 	}
 }

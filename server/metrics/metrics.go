@@ -24,12 +24,13 @@ import (
 	"chorale/toolhost"
 )
 
-// Sources are the components on the page. All are required, and called for every visit, at the same time if need be.
+// Sources are the components on the page. All but Plugins are required, and called for every visit, at the same time if need be.
 type Sources struct {
 	Engine     func() engine.Stats
 	Responses  func() responses.Stats
 	Containers func() containers.Stats
 	Tools      func() []toolhost.Stats
+	Plugins    func() map[string]int // versions of plugins by state; nil: there are no plugins
 	HTTP       func() httpd.Stats
 	Version    string // of the build
 	Model      string // id of the served model
@@ -57,6 +58,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	p.containers(c.s.Containers())
 	for _, t := range c.s.Tools() {
 		p.tool(t)
+	}
+	if c.s.Plugins != nil {
+		for state, n := range c.s.Plugins() {
+			p.gauge("plugins", "Versions of plugins by state; calls go to those that are ready.", n, "state", state)
+		}
 	}
 	p.http(c.s.HTTP())
 }

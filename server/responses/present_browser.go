@@ -243,7 +243,7 @@ func browserHistory(item api.Item) (call harmony.Message, result string, ok bool
 	default:
 		return harmony.Message{}, "", false
 	}
-	unknown := i.Action.Query == "" && i.Action.URL == "" && i.Action.Pattern == "" // a call that says nothing
+	unknown := i.Action.Query == "" && i.Action.URL == "" && i.Action.Pattern == ""                     // a call that says nothing
 	if unknown || i.Status == api.Incomplete || i.Status == api.InProgress || i.Status == "searching" { // or has no result
 		return harmony.Message{}, "", false
 	}
