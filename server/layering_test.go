@@ -31,6 +31,8 @@ var layering = map[string][]edge{
 	"toolhost/egress":      nil, // plugins, MCP and the browser share it
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
+	"toolhost/browser/page": nil, // documents in, lines out
+
 	// 1
 	"plugins": {
 		{"sandbox", "runs the modules"},
@@ -118,7 +120,7 @@ var thirdParty = map[string][]string{
 	"github.com/tetratelabs/wazero":            {"sandbox"},
 	"github.com/klauspost/compress":            {"sandbox/python", "sandbox/quickjs"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
-	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser", "toolhost/browser/fetch"},
+	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser/fetch", "toolhost/browser/page"},
 	"oras.land/oras-go/v2":                     {"plugins/oci"},
 	"github.com/opencontainers/image-spec":     {"plugins/oci"},
 	"github.com/opencontainers/go-digest":      {"plugins/oci"},
