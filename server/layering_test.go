@@ -71,6 +71,10 @@ var layering = map[string][]edge{
 	"sandbox/python":         {{"sandbox", "the interpreter is a guest"}},
 	"toolhost/browser/fetch": {{"toolhost/egress", "the only way out, also for Chromium"}},
 	"sandbox/quickjs":        {{"sandbox", "the engine is a guest"}},
+	"toolhost/mcp": {
+		{"toolhost", "a server is one of its tools"},
+		{"toolhost/egress", "the requests to servers"},
+	},
 	"toolhost/wasm": {
 		{"toolhost", "a plugin is one of its tools"},
 		{"plugins", "the registry that has it"},
@@ -119,14 +123,14 @@ var thirdParty = map[string][]string{
 	"go.yaml.in/yaml/v4":                       {"server"},
 	"github.com/tetratelabs/wazero":            {"sandbox"},
 	"github.com/klauspost/compress":            {"sandbox/python", "sandbox/quickjs"},
-	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"plugins", "toolhost/mcp"},
 	"golang.org/x/net":                         {"toolhost/egress", "toolhost/browser/fetch", "toolhost/browser/page"},
 	"oras.land/oras-go/v2":                     {"plugins/oci"},
 	"github.com/opencontainers/image-spec":     {"plugins/oci"},
 	"github.com/opencontainers/go-digest":      {"plugins/oci"},
 	"github.com/google/go-containerregistry":   nil, // a registry for tests
 	"github.com/chromedp/chromedp":             {"toolhost/browser"},
-	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/httpd"},
+	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/mcp"},
 }
 
 // tools are commands and test support, which may import anything below the server; main may import everything.
@@ -134,7 +138,7 @@ var thirdParty = map[string][]string{
 var tools = []string{
 	"server", "inference/tokenizer/", "inference/demo/", "inference/gptoss/gptosstest", "inference/gptoss/gptosstest/",
 	"inference/engine/enginetest", "inference/checkpoint/checkpointtest", "sandbox/python/build/instrument",
-	"plugins/examples", "plugins/examples/", "plugins/sigstore/sigstoretest",
+	"plugins/examples", "plugins/examples/", "toolhost/mcp/conformance", "plugins/sigstore/sigstoretest",
 }
 
 func isTool(path string) bool {
