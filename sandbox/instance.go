@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	// The allowance of fuel adapts so that the host is asked every half to two milliseconds.
-	firstQuantum = 4096
+	// The allowance of fuel adapts so that the host is asked at least every two milliseconds. The largest, with nothing
+	// but paths of maxPath, is 17 million simple instructions: some ten milliseconds until the first answer.
+	firstQuantum = 1024
 	minQuantum   = 64
-	maxQuantum   = 16_384
+	maxQuantum   = 4096
 	tickShort    = 500 * time.Microsecond
 	tickLong     = 2 * time.Millisecond
 

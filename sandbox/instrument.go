@@ -14,16 +14,15 @@ const (
 	// markSection is the custom section that says which rewriter a module went through.
 	markSection = reserved + "fuel"
 	// RewriterVersion changes whenever Instrument adds different code. It is part of every cache key.
-	RewriterVersion = 1
+	RewriterVersion = 2
 
 	// maxPath is how much work (see instruction.cost) a path through a function may do between two checks.
-	maxPath = 256
-	// maxUncovered is how much a function may do without any check. Callers count it as their own, so small leaf
-	// functions cost nothing. A function with more work, a loop or recursion has a check at its entry.
-	maxUncovered = 64
-	// stride is how many checks a function counts in a local before it takes fuel for all of them: with a counter in a
-	// register a small interpreter loop is a fifth slower than without checks, with the global almost a half.
-	stride = 32
+	maxPath = 4096
+	// maxUncovered is how much a function may do without a check at its entry. Callers count it as their own, so small leaf
+	// functions cost nothing. A function with more work or recursion has a check at its entry.
+	maxUncovered = 512
+	// maxWaysBack is how many jumps to a loop's header have a check of their own. Loops with more have one at the header.
+	maxWaysBack = 3
 	// callCost and hostCallCost are what a call weighs by itself.
 	callCost, hostCallCost = 4, 16
 
@@ -37,10 +36,9 @@ const (
 var ErrNotInstrumented = errors.New("module is not instrumented: a loop in it could not be stopped")
 
 // Instrument returns the module with fuel checks woven in, so that a guest gives control back to the host every now and
-// then: at every loop header, at the entry of functions that loop, recurse or are long, and within long straight code. A
-// check takes one unit of fuel, and the host is asked for more when there is none; within a function, units are counted
-// in a register and taken by the stride. Bulk instructions pay for their length, and those on memory are cut into
-// pieces. Stale debug sections are dropped.
+// then: in every round of a loop, at the entry of functions that recurse or are long, and within long straight code. A
+// check takes one unit of fuel, and the host is asked for more when there is none. Bulk instructions pay for their length,
+// and those on memory are cut into pieces. Stale debug sections are dropped.
 //
 // An instrumented module is checked (a mark alone proves nothing) and returned as it is. A module that is not plain
 // WebAssembly 2.0 is refused.
@@ -77,29 +75,27 @@ type layout struct {
 	fuel          uint32 // global
 	refuel        uint32 // () -> (): asks the host for fuel
 	charge        uint32 // (n i32) -> n: pays for n bytes or entries
-	pay           uint32 // () -> i32: pays for a stride and returns the local counter's new value
 	fill, copying uint32 // like memory.fill and memory.copy, in pieces; only where there is a memory
 }
 
 func layoutOf(importedFuncs, funcs, globals int) layout {
 	n := uint32(importedFuncs + funcs)
-	return layout{tick: uint32(importedFuncs) - 1, fuel: uint32(globals) - 1, refuel: n, charge: n + 1, pay: n + 2,
-		fill: n + 3, copying: n + 4}
+	return layout{tick: uint32(importedFuncs) - 1, fuel: uint32(globals) - 1, refuel: n, charge: n + 1,
+		fill: n + 2, copying: n + 3}
 }
 
 // nHelpers is how many functions weave appends.
 func (m *module) nHelpers() int {
 	if m.memory == nil {
-		return 3
+		return 2
 	}
-	return 5
+	return 4
 }
 
 var (
 	tickType   = funcType{results: []byte{typeI32}}
 	refuelType = funcType{}
 	chargeType = funcType{params: []byte{typeI32}, results: []byte{typeI32}}
-	payType    = tickType
 	bulkType   = funcType{params: []byte{typeI32, typeI32, typeI32}}
 )
 
@@ -128,7 +124,7 @@ func (m *module) weave() error {
 		return err
 	}
 	m.code = bodies
-	types := []funcType{tickType, refuelType, chargeType, payType, bulkType, bulkType}
+	types := []funcType{tickType, refuelType, chargeType, bulkType, bulkType}
 	first := uint32(len(m.types))
 	m.types = append(m.types, types...)
 	m.imports = append(m.imports, importEntry{module: strings.TrimSuffix(reserved, "."), name: "tick", typ: first})
@@ -288,7 +284,6 @@ func (l layout) helpers() [][]byte {
 	refuel := join(call(l.tick), fuel(opGlobalSet), []byte{opEnd})
 	charge := join(fuel(opGlobalGet), get(0), konst(fuelBytesShift), []byte{opI32ShrU, opI32Sub}, fuel(opGlobalSet),
 		empty, get(0), []byte{opEnd})
-	pay := join(fuel(opGlobalGet), konst(stride), []byte{opI32Sub}, fuel(opGlobalSet), empty, konst(stride-1), []byte{opEnd})
 	fill := join(loop, small, toll, get(d), get(s), konst(chunkBytes), memFill, add(d, opI32Add), add(n, opI32Sub), again,
 		get(d), get(s), get(n), call(l.charge), memFill, []byte{opEnd})
 	// Pieces go upwards when the destination is below the source and downwards when it is above, as overlap demands.
@@ -300,7 +295,7 @@ func (l layout) helpers() [][]byte {
 		get(d), get(n), []byte{opI32Add}, get(s), get(n), []byte{opI32Add}, konst(chunkBytes), memCopy, again,
 		[]byte{opEnd},
 		get(d), get(s), get(n), call(l.charge), memCopy, []byte{opEnd})
-	return [][]byte{refuel, charge, pay, fill, copying}
+	return [][]byte{refuel, charge, fill, copying}
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

@@ -106,14 +106,20 @@ func TestForgedModulesAreRefused(t *testing.T) {
 	t.Parallel()
 	raw := fixture(t, "loops.wasm")
 	good := instrument(t, raw)
-	mark := append([]byte{0, 14, 12}, "chorale.fuel\x01"...)
+	mark := append([]byte{0, 14, 12}, "chorale.fuel\x02"...)
 	if !bytes.HasSuffix(good, mark) {
 		t.Fatalf("the mark is not at the end: %x", good[len(good)-20:])
 	}
-	// The body of "spin" after instrumentation: entry check, loop, check, br 0.
-	loop := bytes.Index(good, []byte{0x03, 0x40, 0x20, 0x00, 0x41, 0x01, 0x6b, 0x22, 0x00})
-	if loop < 0 {
-		t.Fatal("no checked loop with its counter in local 0")
+	// The body of "spin" after instrumentation: loop, check, br 0.
+	const checkBytes = 17 // global.get, i32.const 1, i32.sub, global.set, global.get, i32.const 0, i32.lt_s, if, call, end
+	loop := bytes.Index(good, []byte{0x03, 0x40, 0x23})
+	if loop < 0 || good[loop+2+checkBytes] != 0x0c || good[loop+2+checkBytes-1] != 0x0b {
+		t.Fatal("no loop with a check before it goes back")
+	}
+	// A br_if that goes back became an if with a check and a br in it.
+	when := bytes.Index(good, append([]byte{0x04, 0x40}, good[loop+2:loop+2+checkBytes]...))
+	if when < 0 || good[when+2+checkBytes] != 0x0c {
+		t.Fatal("no jump back on a condition")
 	}
 	edit := func(at int, b ...byte) []byte {
 		out := bytes.Clone(good)
@@ -127,10 +133,10 @@ func TestForgedModulesAreRefused(t *testing.T) {
 	}{
 		{"mark on a raw module", "import chorale.tick is not the last", append(bytes.Clone(raw), mark...)},
 		{"no mark", "", good[:len(good)-len(mark)]},
-		{"other version of the rewriter", "rewriter version", edit(len(good)-1, 2)},
-		{"check of a loop removed", "check is missing", nops(loop+2, 17)},
-		{"counter does not count", "check is missing", edit(loop+5, 0x00)},
-		{"counter is set by the guest", "local 0 of 0", edit(loop+19, 0x21, 0x00)},
+		{"other version of the rewriter", "rewriter version", edit(len(good)-1, 1)},
+		{"check of a loop removed", "a check of a loop is missing", nops(loop+2, checkBytes)},
+		{"check of a jump on a condition removed", "a check of a loop is missing", nops(when+2, checkBytes)},
+		{"fuel does not count", "global 0 of 0", edit(loop+5, 0x00)},
 		{"bulk instruction unpaid", "nobody pays", patch(t, good, []byte{0x10, tableFillHelper(t, good), 0xfc, 17}, []byte{0x01, 0x01})},
 	} {
 		_, err := sandbox.Compile(t.Context(), c.wasm, sandbox.Options{})
@@ -138,7 +144,7 @@ func TestForgedModulesAreRefused(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
 		}
 	}
-	if _, err := sandbox.Instrument(nops(loop+2, 17)); !errors.Is(err, sandbox.ErrNotInstrumented) {
+	if _, err := sandbox.Instrument(nops(loop+2, checkBytes)); !errors.Is(err, sandbox.ErrNotInstrumented) {
 		t.Errorf("Instrument of a forged module: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ type Limits struct {
 	Memory int64         // bytes of linear memory; growing further fails in the guest
 	Wall   time.Duration // of a call; then it ends with ErrTime and the instance is gone
 	Soft   time.Duration // of a call; then Config.Interrupt is called. 0: never
-	Fuel   int64         // units of a call, each the work between two checks (1 to about 300 instructions); then ErrFuel
+	Fuel   int64         // units of a call, each the work between two checks (1 to about 4000 instructions); then ErrFuel
 	Output int64         // bytes that reach each of Stdout and Stderr in a call; the rest is counted and dropped
 	Files  int           // open files and directories beside the mounts and the standard streams; then EMFILE
 }

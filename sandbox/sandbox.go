@@ -11,7 +11,7 @@
 //
 // Compiled guest code never looks at Go's preemption flag. A guest loop without host calls therefore blocks the next
 // garbage collection, and with it every goroutine of the process, for ever. The engine's own remedy makes guests almost
-// three times slower. So Instrument adds checks: at every loop header, at the entry of functions that loop, recurse or
+// three times slower. So Instrument adds checks: in every round of a loop, at the entry of functions that recurse or
 // are long, and within long straight code. A check takes a unit of fuel, and below zero the host is called. The rule
 // behind is that no path does more than a fixed amount of work between two checks, calls included, and that bulk
 // instructions pay for their length. The host's answer is the next allowance, which adapts so that the host is asked

@@ -20,6 +20,9 @@ const maxCallDepth = 500
 // A weaver decides where the checks of a module go and writes the new bodies. The rule is that every path through a
 // function does at most maxPath of work between two checks. Work of small functions without a check at their entry
 // counts for the caller, so the amount of code that runs for one unit of fuel is bounded, through calls and recursion.
+//
+// A loop has its checks on the way back to its header, where the engine keeps nothing in registers that the check could
+// cost it, and where a loop that ends in its first round never comes; one with many ways back has a check at its header.
 type weaver struct {
 	m      *module
 	l      layout
@@ -27,13 +30,14 @@ type weaver struct {
 	pivot  uint32    // index of the tick import: functions from here on move up by one when it is added
 	facts  []summary // per defined function
 	bodies []code
+	check  []byte // code of a check
 }
 
 // A summary is what callers must know about a function.
 type summary struct {
 	state summaryState
-	entry bool // has a check at its entry, as do all functions that have any
-	work  int  // most work on any path, of a function without checks
+	entry bool // has a check at its entry
+	work  int  // most work on any path without a check, of other functions
 }
 
 type summaryState byte
@@ -49,7 +53,7 @@ func newWeaver(m *module, l layout, pivot uint32, mode weaveMode) *weaver {
 	if mode == modeVerify {
 		n -= m.nHelpers()
 	}
-	return &weaver{m: m, l: l, mode: mode, pivot: pivot, facts: make([]summary, n), bodies: m.code[:n]}
+	return &weaver{m: m, l: l, mode: mode, pivot: pivot, facts: make([]summary, n), bodies: m.code[:n], check: l.check()}
 }
 
 // moved maps a function index of the input to the output.
@@ -74,14 +78,11 @@ func (w *weaver) function(i int) (code, error) {
 	if s.entry && w.mode == modeVerify && !p.checked {
 		return code{}, errors.New("the check at its entry is missing")
 	}
-	c := code{groups: p.c.groups, locals: p.c.locals}
 	if s.entry && w.mode == modeWeave {
-		p.out = append(p.out, w.l.entry(p.counter)...)
-		c.groups = append(c.groups[:len(c.groups):len(c.groups)], localGroup{1, typeI32})
+		p.out = append(p.out, w.check...)
 	}
 	err = p.run()
-	c.body = p.out
-	return c, err
+	return code{groups: p.c.groups, locals: p.c.locals, body: p.out}, err
 }
 
 // summarize finds out, callees first, whether a function needs a check at its entry. A function that is reached again
@@ -98,7 +99,7 @@ func (w *weaver) summarize(i, depth int) (summary, error) {
 		return summary{}, err
 	}
 	s.state = known
-	s.entry = s.entry || p.checked || p.needed || p.worst > maxUncovered
+	s.entry = s.entry || p.checked || p.worst > maxUncovered
 	s.work = p.worst
 	return *s, nil
 }
@@ -137,10 +138,10 @@ type pass struct {
 	emit    bool
 	depth   int
 	out     []byte
-	counter uint32 // the extra local of functions with checks
-	code    []byte // of one check
-	checked bool   // verifying: there is a check at the entry, and hence a counter
-	needed  bool   // there is a loop
+	headers []bool // weaving: for each loop, in order, whether its check is at the header
+	loops   int    // seen
+	checked bool   // verifying: there is a check at the entry
+	fresh   bool   // verifying: there is a check right before this instruction
 	paid    bool   // the instruction before called the helper charge
 
 	labels []label
@@ -152,6 +153,7 @@ type pass struct {
 // A label is an open block. Its work is that of the paths that jump to its end.
 type label struct {
 	op       byte
+	header   bool // a loop with a check at its header
 	work     int  // over jumps to the end so far
 	reached  bool // by a jump
 	workAtIf int
@@ -160,17 +162,51 @@ type label struct {
 
 func (w *weaver) newPass(i int) *pass {
 	c := w.bodies[i]
-	p := &pass{w: w, c: c, r: &reader{b: c.body}, counter: uint32(c.locals), live: true, labels: []label{{op: opBlock}}}
+	p := &pass{w: w, c: c, r: &reader{b: c.body}, live: true, labels: []label{{op: opBlock}}}
 	if w.mode == modeVerify {
-		p.counter--
-		entry := w.l.entry(p.counter)
-		if p.checked = bytes.HasPrefix(c.body, entry); p.checked {
-			p.r.pos = len(entry)
-			p.c.locals-- // the counter is not the guest's
+		p.checked = p.existing()
+	} else {
+		p.headers = w.headers(c.body)
+	}
+	return p
+}
+
+// headers finds out where the checks of a body's loops go.
+func (w *weaver) headers(body []byte) []bool {
+	var at []bool
+	var back []int // ways back of each loop
+	var open []int // blocks: the number of the loop, or -1
+	r := &reader{b: body}
+	jump := func(depth uint32, weight int) {
+		if i := len(open) - 1 - int(depth); i >= 0 && open[i] >= 0 {
+			back[open[i]] += weight
 		}
 	}
-	p.code = w.l.check(p.counter)
-	return p
+	for r.more() {
+		switch in := r.next(); in.op {
+		case opBlock, opIf:
+			open = append(open, -1)
+		case opLoop:
+			open = append(open, len(back))
+			n := 0
+			if in.index != noType && (int64(in.index) >= int64(len(w.m.types)) || len(w.m.types[in.index].params) > 0) {
+				n = maxWaysBack + 1 // jumps carry values, which a check would have to step over
+			}
+			back = append(back, n)
+		case opEnd:
+			open = open[:max(len(open)-1, 0)]
+		case opBr, opBrIf:
+			jump(in.index, 1)
+		case opBrTable:
+			for _, t := range in.targets {
+				jump(t, maxWaysBack+1) // a table cannot hold a check
+			}
+		}
+	}
+	for _, n := range back {
+		at = append(at, n > maxWaysBack)
+	}
+	return at
 }
 
 func (p *pass) run() error {
@@ -178,8 +214,8 @@ func (p *pass) run() error {
 		if p.r.err != nil {
 			return p.r.err
 		}
-		if p.checked && p.existing() {
-			p.work = 0
+		if p.w.mode == modeVerify && p.existing() {
+			p.work, p.fresh = 0, true
 			continue
 		}
 		if err := p.instruction(p.r.next()); err != nil {
@@ -205,6 +241,9 @@ func (p *pass) instruction(in instruction) error {
 	if err := p.checkIndex(in); err != nil {
 		return fmt.Errorf("offset %d: %w", in.from, err)
 	}
+	if err := p.goBack(in); err != nil {
+		return err
+	}
 	work, err := p.weight(in)
 	if err != nil {
 		return err
@@ -219,6 +258,37 @@ func (p *pass) instruction(in instruction) error {
 	p.write(in)
 	p.flow(in)
 	return p.r.err
+}
+
+// goBack puts a check before a jump to the header of a loop that has none, or makes sure that there is one.
+func (p *pass) goBack(in instruction) error {
+	fresh := p.fresh
+	p.fresh = false
+	targets := in.targets
+	if in.op == opBr || in.op == opBrIf {
+		targets = append(targets, in.index)
+	}
+	for _, t := range targets {
+		l := p.label(t)
+		if !p.live || !l.back() {
+			continue
+		}
+		switch {
+		case p.w.mode == modeVerify && (in.op != opBr || !fresh):
+			return fmt.Errorf("offset %d: a check of a loop is missing", in.from)
+		case in.op == opBr:
+			p.check()
+		}
+	}
+	return nil
+}
+
+// label is the block that a jump leaves, or nil.
+func (p *pass) label(depth uint32) *label {
+	if int64(depth) >= int64(len(p.labels)) {
+		return nil
+	}
+	return &p.labels[len(p.labels)-1-int(depth)]
 }
 
 // weight is the work of an instruction with what it calls. A helper weighs what the instruction that it stands for does.
@@ -262,6 +332,10 @@ func (p *pass) write(in instruction) {
 	case in.op == opMisc && in.sub == miscMemoryCopy:
 		p.out = binary.AppendUvarint(append(p.out, opCall), uint64(p.w.l.copying))
 		return
+	case in.op == opBrIf && p.live && p.label(in.index).back():
+		p.out = append(append(p.out, opIf, blockEmpty), p.w.check...)
+		p.out = append(binary.AppendUvarint(append(p.out, opBr), uint64(in.index)+1), opEnd)
+		return
 	case in.bulk():
 		p.out = binary.AppendUvarint(append(p.out, opCall), uint64(p.w.l.charge))
 	}
@@ -286,7 +360,7 @@ func (p *pass) flow(in instruction) {
 	case opBlock, opLoop, opIf:
 		p.labels = append(p.labels, label{op: in.op, workAtIf: p.work, liveAtIf: p.live})
 		if in.op == opLoop {
-			p.check()
+			p.header(&p.labels[len(p.labels)-1])
 		}
 	case opElse:
 		l := &p.labels[len(p.labels)-1]
@@ -320,61 +394,61 @@ func (p *pass) flow(in instruction) {
 	}
 }
 
+// header begins a loop.
+func (p *pass) header(l *label) {
+	if p.w.mode == modeVerify {
+		l.header = p.existing()
+	} else {
+		l.header = p.headers[p.loops]
+	}
+	p.loops++
+	switch {
+	case !l.header:
+		p.work = max(p.work, 1) // that of a jump back
+	case p.w.mode == modeVerify:
+		p.work = 0
+	default:
+		p.check()
+	}
+}
+
+// back reports whether jumps to the label go back to a header without a check.
+func (l *label) back() bool { return l != nil && l.op == opLoop && !l.header }
+
 // jump takes the current paths to the end of an open block. The header of a loop has its own check.
 func (p *pass) jump(depth uint32) {
-	if int64(depth) >= int64(len(p.labels)) {
+	l := p.label(depth)
+	if l == nil {
 		p.r.fail("label %d of %d", depth, len(p.labels))
 		return
 	}
-	l := &p.labels[len(p.labels)-1-int(depth)]
 	if p.live && l.op != opLoop {
 		l.work, l.reached = max(l.work, p.work), true
 	}
 }
 
-// check puts a check here, or makes sure that there is one.
+// check puts a check here.
 func (p *pass) check() {
-	p.needed = true
-	if p.w.mode == modeVerify {
-		if !p.checked || !p.existing() {
-			p.r.fail("offset %d: a check is missing", p.r.pos)
-		}
-	} else if p.emit {
-		p.out = append(p.out, p.code...)
+	if p.emit {
+		p.out = append(p.out, p.w.check...)
 	}
 	p.work = 0
 }
 
 // existing skips a check that is in the code already.
 func (p *pass) existing() bool {
-	if !bytes.HasPrefix(p.r.b[p.r.pos:], p.code) {
+	if !bytes.HasPrefix(p.r.b[p.r.pos:], p.w.check) {
 		return false
 	}
-	p.r.pos += len(p.code)
+	p.r.pos += len(p.w.check)
 	return true
 }
 
-// entry is the code of a check at the entry of a function: fuel--, refuel when it is below zero, counter = stride-1.
-func (l layout) entry(counter uint32) []byte {
-	b := binary.AppendUvarint(make([]byte, 0, 32), opGlobalGet)
-	b = binary.AppendUvarint(b, uint64(l.fuel))
-	b = append(b, opI32Const, 1, opI32Sub, opLocalTee)
-	b = binary.AppendUvarint(b, uint64(counter))
-	b = binary.AppendUvarint(append(b, opGlobalSet), uint64(l.fuel))
-	b = binary.AppendUvarint(append(b, opLocalGet), uint64(counter))
-	b = append(b, opI32Const, 0, opI32LtS, opIf, blockEmpty, opCall)
-	b = append(binary.AppendUvarint(b, uint64(l.refuel)), opEnd, opI32Const, stride-1, opLocalSet)
-	return binary.AppendUvarint(b, uint64(counter))
-}
-
-// check is the code of every other check: counter--, and when it is below zero, pay for the stride.
-func (l layout) check(counter uint32) []byte {
-	b := binary.AppendUvarint(append(make([]byte, 0, 32), opLocalGet), uint64(counter))
-	b = append(b, opI32Const, 1, opI32Sub, opLocalTee)
-	b = binary.AppendUvarint(b, uint64(counter))
-	b = append(b, opI32Const, 0, opI32LtS, opIf, blockEmpty, opCall)
-	b = append(binary.AppendUvarint(b, uint64(l.pay)), opLocalSet)
-	return append(binary.AppendUvarint(b, uint64(counter)), opEnd)
+// check is the code of a check: fuel--, and when it is below zero, ask for more.
+func (l layout) check() []byte {
+	fuel := binary.AppendUvarint(nil, uint64(l.fuel))
+	return join([]byte{opGlobalGet}, fuel, []byte{opI32Const, 1, opI32Sub, opGlobalSet}, fuel, []byte{opGlobalGet}, fuel,
+		[]byte{opI32Const, 0, opI32LtS, opIf, blockEmpty, opCall}, binary.AppendUvarint(nil, uint64(l.refuel)), []byte{opEnd})
 }
 
 // checkIndex refuses indices that exist only because of what the rewriter adds: a guest that could name the fuel counter
