@@ -332,14 +332,17 @@ func newPluginTest(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
 		Name: "test", DisableSliceFlagSeparator: true, Usage: "run the examples of a plugin's manifest, and try it with faults", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
 		Description: `Every example of the manifest is called with the limits of a server, and its result compared with what the example says:
-output (the JSON), text, contains or error. Results are checked against output_schema in any case. Then each tool is called
-with nothing granted, with too little memory and with one millisecond of time: it may fail then, but must say why.
+output (the JSON), text, contains or error. Results are checked against output_schema in any case. Examples that say none of that
+must give what the golden results FILE.golden.json have, if they lie beside the module; --update writes them. Then each tool is
+called with nothing granted, with too little memory, with one millisecond of time, with a network that times out or never answers
+(if it asks for one), and with arguments that are wrong: it may fail then, but must say why, and arguments must not crash it.
 
 Requests are answered from the tape FILE.tape.json, if there is one beside the module. Make it with
 
    chorale plugin test --trust --record weather.tape.json weather.wasm`,
 		Flags: append(slices.Concat(runFlags(cfg), tapeFlags()),
 			&cli.BoolFlag{Name: "live", Usage: "use the network although there is a tape beside the module"},
+			&cli.BoolFlag{Name: "update", Usage: "write what examples give, that say nothing of their result, to FILE.golden.json"},
 			&cli.BoolFlag{Name: "faults", Usage: "try faults too", Value: true}),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			p, grant, err := openPlugin(ctx, c)
@@ -351,11 +354,15 @@ Requests are answered from the tape FILE.tape.json, if there is one beside the m
 			if err != nil {
 				return err
 			}
-			checks, err := kit.Examples(ctx, p, tapes)
+			golden, err := readGolden(c)
 			if err != nil {
 				return err
 			}
-			if err := writeTape(c, tapes); err != nil {
+			checks, err := kit.Examples(ctx, p, tapes, golden)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(writeTape(c, tapes), writeGolden(c, golden, std.out)); err != nil {
 				return err
 			}
 			if len(checks) == 0 {
@@ -371,6 +378,45 @@ Requests are answered from the tape FILE.tape.json, if there is one beside the m
 			return showChecks(checks, std.out)
 		},
 	}
+}
+
+func goldenName(c *cli.Command) string {
+	return strings.TrimSuffix(c.Args().First(), ".wasm") + kit.GoldenSuffix
+}
+
+// readGolden reads the golden results beside the module, nil if there are none.
+func readGolden(c *cli.Command) (*kit.Golden, error) {
+	if c.Bool("update") {
+		return kit.LearnGolden(), nil
+	}
+	f, err := os.Open(goldenName(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	golden, err := kit.ReadGolden(f)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return golden, err
+}
+
+// writeGolden writes what was learnt.
+func writeGolden(c *cli.Command, golden *kit.Golden, out io.Writer) error {
+	if !c.Bool("update") {
+		return nil
+	}
+	f, err := os.Create(goldenName(c))
+	if err != nil {
+		return err
+	}
+	_, err = golden.WriteTo(f)
+	if err = errors.Join(err, f.Close()); err == nil {
+		fmt.Fprintf(out, "%s: %d results\n", f.Name(), golden.Len())
+	}
+	return err
 }
 
 func showChecks(checks []kit.Check, out io.Writer) error {
@@ -393,8 +439,11 @@ func showChecks(checks []kit.Check, out io.Writer) error {
 func newPluginBench(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
 		Name: "bench", DisableSliceFlagSeparator: true, Usage: "measure calls of a plugin", ArgsUsage: "FILE.wasm [TOOL [JSON|-]]", ArgValidator: words(1, 3, "FILE.wasm [TOOL [JSON|-]]"),
-		Description: "Without a tool, the first example of each tool that is to succeed is measured.",
+		Description: `Without a tool, the first example of each tool that is to succeed is measured. Requests are answered from the tape of --replay or
+FILE.tape.json, if there is one beside the module, so that the plugin is measured and not the network.`,
 		Flags: append(runFlags(cfg),
+			&cli.StringFlag{Name: "replay", Usage: "answer from `TAPE` instead of the network and the storage", TakesFile: true},
+			&cli.BoolFlag{Name: "live", Usage: "use the network although there is a tape beside the module"},
 			&cli.IntFlag{Name: "calls", Usage: "make at least `N` calls", Value: 100, Validator: notNegative},
 			&cli.DurationFlag{Name: "time", Usage: "go on for `DURATION`", Value: time.Second}),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
@@ -407,9 +456,13 @@ func newPluginBench(cfg *config, std stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
+			tapes, err := readTapes(c, c.Args().First())
+			if err != nil {
+				return err
+			}
 			fmt.Fprintf(std.out, "ready in %v\n", p.CompileTime().Round(time.Microsecond))
 			for _, call := range calls {
-				m, err := kit.Bench(ctx, p, call, c.Int("calls"), c.Duration("time"))
+				m, err := kit.Bench(ctx, p, kit.Load{Call: call, Tapes: tapes, Calls: c.Int("calls"), Least: c.Duration("time")})
 				if err != nil {
 					return fmt.Errorf("%s: %w", call.Tool, err)
 				}

@@ -109,7 +109,7 @@ func TestExamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			checks, err := kit.Examples(t.Context(), p, tapes(t, name))
+			checks, err := kit.Examples(t.Context(), p, tapes(t, name), nil)
 			if err != nil || len(checks) == 0 {
 				t.Fatalf("%d examples were run: %v", len(checks), err)
 			}

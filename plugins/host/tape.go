@@ -34,6 +34,28 @@ type Tape struct {
 	all    bool               // every key that there was is in kv
 	missed []string
 	store  *MemStore // when it replays: what keys have now
+	fault  fault
+}
+
+// A fault is how requests fail on a tape that replays.
+type fault int
+
+const (
+	faultNone    fault = iota
+	faultTimeout       // each gets the error
+	faultSilence       // none is ever answered
+)
+
+// TimeOut makes the tape answer every request with the error "timeout", for tests of that. Keys that it does not know are not there.
+func (t *Tape) TimeOut() { t.fail(faultTimeout) }
+
+// Silence makes the tape answer no request any more: guests wait until they are stopped. Keys that it does not know are not there.
+func (t *Tape) Silence() { t.fail(faultSilence) }
+
+func (t *Tape) fail(f fault) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fault, t.all = f, true
 }
 
 type exchange struct {
@@ -144,6 +166,16 @@ func (t *Tape) record(do func(request) *answer) func(request) *answer {
 
 // play answers a request from the tape.
 func (t *Tape) play(r request) *answer {
+	t.mu.Lock()
+	fault := t.fault
+	t.mu.Unlock()
+	switch fault {
+	case faultTimeout:
+		return failed(codeTimeout, "%s %s: no answer came in time", r.Method, r.URL)
+	case faultSilence:
+		<-r.ctx.Done() // its file was closed, or the call has ended
+		return failed(codeTimeout, "%v", r.ctx.Err())
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.played) != len(t.http) {

@@ -76,7 +76,7 @@ func TestExamples(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			checks, err := kit.Examples(t.Context(), withExamples(t, "["+test.example+"]"), kit.Tapes{})
+			checks, err := kit.Examples(t.Context(), withExamples(t, "["+test.example+"]"), kit.Tapes{}, nil)
 			if err != nil || len(checks) != 1 {
 				t.Fatalf("%d checks, %v", len(checks), err)
 			}
@@ -96,7 +96,7 @@ func TestFaultsGiveTheGrantBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	checks, err := kit.Faults(t.Context(), p, grant, kit.Tapes{})
-	if err != nil || len(checks) != 3 {
+	if err != nil || len(checks) != 4 {
 		t.Fatalf("%d checks, %v", len(checks), err)
 	}
 	for _, c := range checks {
@@ -113,18 +113,18 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	p := withExamples(t, `[]`)
 	call := plugins.Call{Tool: "convert", Input: json.RawMessage(`{"value": 1, "from": "km", "to": "m"}`)}
-	m, err := kit.Bench(t.Context(), p, call, 20, 0)
+	m, err := kit.Bench(t.Context(), p, kit.Load{Call: call, Calls: 20})
 	if err != nil || m.Calls != 20 || m.P50 <= 0 || m.P50 > m.P95 || m.P95 > m.Max || m.PerSecond <= 0 || m.Memory == 0 {
 		t.Errorf("%+v, %v", m, err)
 	}
 	call.Input = json.RawMessage(`{}`)
-	if _, err := kit.Bench(t.Context(), p, call, 1, 0); err == nil || !strings.Contains(err.Error(), "value") {
+	if _, err := kit.Bench(t.Context(), p, kit.Load{Call: call, Calls: 1}); err == nil || !strings.Contains(err.Error(), "value") {
 		t.Errorf("a call that fails gives %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	call.Input = json.RawMessage(`{"value": 1, "from": "km", "to": "m"}`)
-	if _, err := kit.Bench(ctx, p, call, 1<<40, time.Hour); err == nil {
+	if _, err := kit.Bench(ctx, p, kit.Load{Call: call, Calls: 1 << 40, Least: time.Hour}); err == nil {
 		t.Error("a cancelled context does not end it")
 	}
 }
@@ -205,7 +205,7 @@ func TestNewBuilds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			checks, err := kit.Examples(t.Context(), p, kit.Tapes{})
+			checks, err := kit.Examples(t.Context(), p, kit.Tapes{}, nil)
 			if err != nil || len(checks) != 2 || checks[0].Err != nil || checks[1].Err != nil {
 				t.Errorf("%v, %v", checks, err)
 			}

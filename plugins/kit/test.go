@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -39,9 +38,10 @@ func (t Tapes) tape() (*host.Tape, error) {
 	return host.ReadTape(bytes.NewReader(t.Replay))
 }
 
-// Examples runs the examples of the manifest in order, with one tape for all of them, and compares what they give. The
-// error is that of the tape, ctx or the host.
-func Examples(ctx context.Context, p *plugins.Plugin, tapes Tapes) ([]Check, error) {
+// Examples runs the examples of the manifest in order, with one tape for all of them, and compares what they give. With golden
+// results, which may be nil, examples that say nothing of their result must give those. The error is that of the tape, ctx or
+// the host.
+func Examples(ctx context.Context, p *plugins.Plugin, tapes Tapes, golden *Golden) ([]Check, error) {
 	var checks []Check
 	replay, err := tapes.tape()
 	if err != nil {
@@ -57,11 +57,18 @@ func Examples(ctx context.Context, p *plugins.Plugin, tapes Tapes) ([]Check, err
 			if err != nil {
 				return checks, err
 			}
-			c.Wall, c.Err = r.Wall, compare(e, r)
+			if c.Wall, c.Err = r.Wall, compare(e, r); c.Err == nil && open(e) {
+				c.Err = golden.check(t.Name, c.Name, r)
+			}
 			checks = append(checks, c)
 		}
 	}
 	return checks, nil
+}
+
+// open examples say nothing of their result.
+func open(e plugins.Example) bool {
+	return e.Output == nil && e.Text == nil && e.Contains == "" && e.Error == ""
 }
 
 // compare says in what a result is not what an example wants.
@@ -119,83 +126,4 @@ func difference(got, want string) string {
 		return fmt.Sprintf("got  …%s\n want …%s", cut(strings.ToValidUTF8(got[at:], "")), cut(strings.ToValidUTF8(want[at:], "")))
 	}
 	return fmt.Sprintf("got  %s\n want %s", cut(got), cut(want))
-}
-
-// Faults tries the plugin in the ways a host may fail it: with no permission granted, without memory to spare, and
-// without time. Each tool is called with its first example that must succeed. A plugin may fail then, but must end and
-// say why. The grant that it has is given again at the end. Each call begins the tape anew; without any permission there is none.
-func Faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, tapes Tapes) ([]Check, error) {
-	var checks []Check
-	for _, t := range p.Manifest().Tools {
-		for _, e := range t.Examples {
-			if e.Error != "" {
-				continue
-			}
-			some, err := faults(ctx, p, grant, tapes, plugins.Call{Tool: t.Name, Input: e.Input})
-			checks = append(checks, some...)
-			if err != nil {
-				return checks, errors.Join(err, p.SetGrant(context.WithoutCancel(ctx), grant))
-			}
-			break
-		}
-	}
-	return checks, p.SetGrant(ctx, grant)
-}
-
-// memoryPage is the unit in which memories grow.
-const memoryPage = 65536
-
-func faults(ctx context.Context, p *plugins.Plugin, grant *plugins.Grant, tapes Tapes, c plugins.Call) ([]Check, error) {
-	err := p.SetGrant(ctx, grant)
-	if err != nil {
-		return nil, err
-	}
-	if c.Replay, err = tapes.tape(); err != nil {
-		return nil, err
-	}
-	normal, err := p.Call(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	less := plugins.Grant{SHA256: p.Hash()}
-	if grant != nil {
-		less = *grant
-	}
-	memory, slow := less, less
-	memory.Limits.MemoryBytes = max(normal.Memory-memoryPage, 1)
-	slow.Limits.TimeoutMS = 1
-	tries := []struct {
-		name  string
-		grant *plugins.Grant
-	}{{"nothing granted", nil}, {"too little memory", &memory}, {"1 ms of time", &slow}}
-	var checks []Check
-	for _, try := range tries {
-		check := Check{Tool: c.Tool, Name: try.name}
-		if err := p.SetGrant(ctx, try.grant); err != nil {
-			check.Note = "it does not start: " + cut(err.Error())
-			checks = append(checks, check)
-			continue
-		}
-		if c.Replay, err = tapes.tape(); err != nil {
-			return checks, err
-		}
-		if try.grant == nil {
-			c.Replay = nil // a tape grants everything
-		}
-		r, err := p.Call(ctx, c)
-		if err != nil {
-			return checks, err
-		}
-		check.Wall = r.Wall
-		switch {
-		case !r.Failed:
-			check.Note = "it does not mind"
-		case strings.TrimSpace(r.Text) == "":
-			check.Err = errors.New("it fails and does not say why")
-		default:
-			check.Note = "it fails: " + cut(strings.Join(strings.Fields(r.Text), " "))
-		}
-		checks = append(checks, check)
-	}
-	return checks, nil
 }
