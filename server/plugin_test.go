@@ -37,9 +37,11 @@ func TestPluginCommands(t *testing.T) {
 		{"a tool that is not there", "", []string{"run", unitsPlugin, "pray"}, exitFailure, "convert, list_units"},
 		{"no tool", "", []string{"run", unitsPlugin}, exitUsage, "takes FILE.wasm TOOL [JSON|-]"},
 		{"a word too many", "", []string{"run", unitsPlugin, "convert", "{}", "please"}, exitUsage, `"please"`},
-		{"test", "", []string{"test", unitsPlugin}, 0, "16 checks passed"},
+		{"test", "", []string{"test", unitsPlugin}, 0, "18 checks passed"},
 		{"inspect", "", []string{"inspect", unitsPlugin}, 0, "module: command"},
 		{"bench", "", []string{"bench", "--calls", "5", "--time", "0s", unitsPlugin}, 0, "convert: 5 calls"},
+		{"bench with a tape", "", []string{"bench", "--calls", "5", "--time", "0s", "../plugins/examples/weather/weather.wasm"}, 0, "forecast: 5 calls"},
+		{"bench without its tape", "", []string{"bench", "--live", "../plugins/examples/weather/weather.wasm"}, exitFailure, "the call fails"},
 		{"a component", "", []string{"inspect", component}, exitFailure, "wasm32-wasip1"},
 		{"grants that are wrong", "", []string{"inspect", "--grants", wrongGrants, unitsPlugin}, exitFailure, "units.sha256"},
 		{"grants without the plugin", "", []string{"inspect", "--grants", otherGrants, unitsPlugin}, exitFailure, `grants nothing to a plugin "units"`},
@@ -89,6 +91,40 @@ func TestPluginKeyIsNotOverwritten(t *testing.T) {
 	}
 	if code, _, stderr := execute("", "plugin", "sign", "--key", key, "--new-key"); code != exitFailure || !strings.Contains(stderr, "exists") {
 		t.Errorf("a second key: exit %d, %q", code, stderr)
+	}
+}
+
+// TestPluginGolden writes golden results, and is stopped by others.
+func TestPluginGolden(t *testing.T) {
+	t.Parallel()
+	folder, cache := t.TempDir(), t.TempDir()
+	putPlugin(t, folder, "units", `, "text": "force: N (newton) lbf (pound-force)"`, "")
+	run := func(args ...string) (int, string) {
+		code, stdout, stderr := execute("", append([]string{"plugin", "test", "--cache-dir", cache, "--faults=false", filepath.Join(folder, "units.wasm")}, args...)...)
+		return code, stdout + stderr
+	}
+	golden := filepath.Join(folder, "units.golden.json")
+	if code, out := run("--update"); code != 0 || !strings.Contains(out, golden+": 1 results") {
+		t.Fatalf("exit %d, %s", code, out)
+	}
+	if code, out := run(); code != 0 {
+		t.Errorf("exit %d, %s", code, out)
+	}
+	text, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(golden, []byte(strings.Replace(string(text), "newton", "dyne", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := run(); code != exitFailure || !strings.Contains(out, "golden text: got  force: N (newton)") {
+		t.Errorf("with another result: exit %d, %s", code, out)
+	}
+	if err := os.WriteFile(golden, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := run(); code != exitFailure || !strings.Contains(out, golden+": golden results: ") {
+		t.Errorf("with a file that is none: exit %d, %s", code, out)
 	}
 }
 
