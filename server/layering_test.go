@@ -99,6 +99,8 @@ var layering = map[string][]edge{
 		{"inference/harmony", "messages to tokens and back"},
 	},
 
+	"server/mcp": {{"toolhost", "what it offers"}},
+
 	// 4
 	"server/httpd": {
 		{"server/api", "decodes and encodes it"},
@@ -111,6 +113,7 @@ var layering = map[string][]edge{
 		{"server/containers", "snapshot of counters"},
 		{"toolhost", "snapshot of counters"},
 		{"server/httpd", "snapshot of counters"},
+		{"server/mcp", "snapshot of counters"},
 	},
 }
 

@@ -17,6 +17,7 @@ import (
 	"chorale/plugins"
 	"chorale/server/containers"
 	"chorale/server/httpd"
+	mcpserver "chorale/server/mcp"
 	"chorale/server/metrics"
 	"chorale/server/responses"
 	"chorale/server/store"
@@ -52,6 +53,7 @@ type stackOptions struct {
 	maxSequences, maxOutputTokens     int
 	python                            pythonOptions
 	plugins                           pluginsOptions
+	mcp                               mcpOptions
 	store                             string // path, or ":memory:"
 	sealKey                           []byte // nil: a new one
 	storeMaxAge                       time.Duration
@@ -72,7 +74,8 @@ func newStackOptions(c *cli.Command) stackOptions {
 type stack struct {
 	model   *model
 	server  *httpd.Server
-	closers []func() error // in the order of opening
+	mcp     *mcpserver.Server // nil: tools are not offered
+	closers []func() error    // in the order of opening
 }
 
 // openStack opens everything from the weights up to the server. On an error nothing stays open.
@@ -133,9 +136,12 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	}
 	s.closers = append(s.closers, func() error { return service.Close(context.WithoutCancel(ctx)) })
 	o.http.Responses, o.http.Containers, o.http.Plugins, o.http.Logger = service, kept, tools.views(), o.log
+	if err := s.openMCP(&o, tools); err != nil {
+		return err
+	}
 	// The page shows the server's own counters too, so it is built around a server that does not exist yet.
 	o.http.Metrics = metrics.New(metrics.Sources{
-		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.stats, Plugins: tools.states(), HTTP: func() httpd.Stats { return s.server.Stats() },
+		Engine: e.Stats, Responses: service.Stats, Containers: kept.Stats, Tools: tools.stats, Plugins: tools.states(), MCP: s.mcpStats(), HTTP: func() httpd.Stats { return s.server.Stats() },
 		Version: buildVersion(), Model: s.model.id,
 	})
 	s.server, err = httpd.New(o.http)

@@ -32,6 +32,7 @@ type Options struct {
 	Containers *containers.Service // answers /containers; nil: there are no such routes
 	Plugins    func() []api.Plugin // answers /plugins, in any order; nil: there are no such routes
 	Metrics    http.Handler        // answers GET /metrics; nil: there is no such route
+	MCP        http.Handler        // answers /mcp, behind the same keys; nil: there is no such route
 	Logger     *slog.Logger        // nil: nothing is logged
 
 	APIKeys      []string // accepted bearer tokens; none: every request is accepted
@@ -42,6 +43,7 @@ type Options struct {
 	KeepAlive    time.Duration // a stream that is silent for so long gets a keepalive; default 15 s
 	WriteTimeout time.Duration // a client that takes no bytes for so long is given up; default 30 s
 	DrainTimeout time.Duration // how long Serve waits for running responses at the end; default 30 s
+	OnDrain      func()        // called when draining begins, to end what would never end by itself; nil: nothing is
 }
 
 // A Server answers HTTP requests.
@@ -95,6 +97,9 @@ func (s *Server) route() {
 	if s.o.Metrics != nil {
 		s.echo.GET("/metrics", echo.WrapHandler(s.o.Metrics))
 	}
+	if s.o.MCP != nil {
+		s.echo.Any("/mcp", echo.WrapHandler(s.o.MCP))
+	}
 	for _, prefix := range []string{"/v1", openResponsesMount + "/v1"} {
 		g := s.echo.Group(prefix)
 		g.POST("/responses", s.createResponse)
@@ -127,6 +132,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+	}
+	if s.o.OnDrain != nil {
+		hs.RegisterOnShutdown(s.o.OnDrain)
 	}
 	served := make(chan error, 1) // so that the goroutine ends though nobody listens
 	go func() { served <- hs.Serve(l) }()

@@ -22,6 +22,7 @@ const (
 	headerDialect      = "OpenResponses-Version"
 	headerRequestID    = "X-Request-Id"
 	maxRequestID       = 128
+	exposedHeaders     = headerRequestID + ", Mcp-Session-Id" // that pages of other origins may read
 )
 
 // observe surrounds every request: it names it, answers what the handler returned as an error, survives a panic, counts,
@@ -126,7 +127,7 @@ func (s *Server) cors(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		h.Set(echo.HeaderAccessControlAllowOrigin, origin)
-		h.Set(echo.HeaderAccessControlExposeHeaders, headerRequestID)
+		h.Set(echo.HeaderAccessControlExposeHeaders, exposedHeaders)
 		if r.Method != http.MethodOptions || r.Header.Get(echo.HeaderAccessControlRequestMethod) == "" {
 			return next(c)
 		}

@@ -20,6 +20,7 @@ import (
 	"chorale/inference/engine"
 	"chorale/server/containers"
 	"chorale/server/httpd"
+	"chorale/server/mcp"
 	"chorale/server/responses"
 	"chorale/toolhost"
 )
@@ -32,8 +33,9 @@ type Sources struct {
 	Tools      func() []toolhost.Stats
 	Plugins    func() map[string]int // versions of plugins by state; nil: there are no plugins
 	HTTP       func() httpd.Stats
-	Version    string // of the build
-	Model      string // id of the served model
+	MCP        func() mcp.Stats // nil: tools are not offered
+	Version    string           // of the build
+	Model      string           // id of the served model
 }
 
 // New returns the handler of the page.
@@ -65,6 +67,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	p.http(c.s.HTTP())
+	if c.s.MCP != nil {
+		p.mcp(c.s.MCP())
+	}
 }
 
 // A page is where the metrics of one visit go.
@@ -148,6 +153,23 @@ func (p page) http(s httpd.Stats) {
 		p.summary("http_request_seconds", "Time to the end of the answer by route and status.", r.Requests, r.Duration,
 			"route", r.Route, "status", strconv.Itoa(r.Status))
 	}
+}
+
+func (p page) mcp(s mcp.Stats) {
+	p.gauge("mcp_requests_in_flight", "Requests of MCP clients being answered, without streams.", s.InFlight)
+	p.gauge("mcp_streams", "Streams open for notifications to MCP clients.", s.Streams)
+	p.gauge("mcp_sessions", "Sessions of MCP clients of the older revisions.", s.Sessions)
+	p.gauge("mcp_states", "Sessions of tools that MCP clients have made.", s.States)
+	p.gauge("mcp_states_bytes", "Bytes that sessions of tools hold.", int(s.Bytes))
+	const requests = "Requests of MCP clients: that reached the protocol (taken), and that a check or a limit refused before."
+	p.counter("mcp_requests_total", requests, s.Requests, "result", "taken")
+	p.counter("mcp_requests_total", requests, s.Refused, "result", "refused")
+	p.counter("mcp_calls_total", "Calls of tools by MCP clients.", s.Calls)
+	const ended = "Of those: that failed, in the words of the tool or of its host, and whose client went away or took them back."
+	p.counter("mcp_calls_ended_total", ended, s.Failed, "reason", "failed")
+	p.counter("mcp_calls_ended_total", ended, s.Cancelled, "reason", "cancelled")
+	p.counter("mcp_notifications_total", "Notifications that were sent within answers and streams.", s.Notifications)
+	p.counter("mcp_expired_total", "Sessions, of both kinds, that were unused for too long or made place.", s.Expired)
 }
 
 func (p page) gauge(name, help string, value int, labels ...string) {

@@ -12,6 +12,7 @@ import (
 	"chorale/inference/engine"
 	"chorale/server/containers"
 	"chorale/server/httpd"
+	"chorale/server/mcp"
 	"chorale/server/metrics"
 	"chorale/server/responses"
 	"chorale/toolhost"
@@ -53,6 +54,8 @@ func TestEveryCounterIsOnThePage(t *testing.T) {
 	fill(reflect.ValueOf(&e).Elem(), &next)
 	fill(reflect.ValueOf(&r).Elem(), &next)
 	fill(reflect.ValueOf(&k).Elem(), &next)
+	var m mcp.Stats
+	fill(reflect.ValueOf(&m).Elem(), &next)
 	last := next
 	e.StepTime, e.QueueTime = 77777*time.Second, 88888*time.Second
 	e.Groups = []engine.GroupStats{{Used: 30001, Cached: 30002, Total: 90006}}
@@ -61,7 +64,8 @@ func TestEveryCounterIsOnThePage(t *testing.T) {
 	p := toolhost.Stats{Tool: "python", Open: 2, Hung: 1, Calls: 60001, Failed: 60030, Errors: 60010, GivenUp: 60003, Unusable: 60004,
 		Duration: 60005 * time.Second, BytesIn: 60006, BytesOut: 60007, Cut: 60008}
 	page := get(t, metrics.Sources{Engine: func() engine.Stats { return e }, Responses: func() responses.Stats { return r },
-		Containers: func() containers.Stats { return k }, Tools: func() []toolhost.Stats { return []toolhost.Stats{p} }, HTTP: func() httpd.Stats { return h }, Version: "v1", Model: "m"})
+		Containers: func() containers.Stats { return k }, Tools: func() []toolhost.Stats { return []toolhost.Stats{p} }, HTTP: func() httpd.Stats { return h },
+		MCP: func() mcp.Stats { return m }, Version: "v1", Model: "m"})
 	want := []string{
 		`chorale_build_info{model="m",version="v1"} 1`,
 		`chorale_engine_step_seconds_sum 77777`, `chorale_engine_queue_seconds_sum 88888`,
