@@ -31,7 +31,8 @@ var layering = map[string][]edge{
 	"toolhost/egress":      nil, // plugins, MCP and the browser share it
 	"server/terminal":      nil, // a client: it knows the wire and nothing of ours
 
-	"toolhost/browser/page": nil, // documents in, lines out
+	"toolhost/browser/page":   nil, // documents in, lines out
+	"toolhost/browser/chrome": nil, // who calls it has the proxy and the rules
 
 	// 1
 	"plugins": {
@@ -67,10 +68,13 @@ var layering = map[string][]edge{
 		{"inference/checkpoint", "the embedded model is an ordinary checkpoint"},
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
-	"server/store":           {{"server/api", "what it stores"}},
-	"sandbox/python":         {{"sandbox", "the interpreter is a guest"}},
-	"toolhost/browser/fetch": {{"toolhost/egress", "the only way out, also for Chromium"}},
-	"sandbox/quickjs":        {{"sandbox", "the engine is a guest"}},
+	"server/store":   {{"server/api", "what it stores"}},
+	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/browser/fetch": {
+		{"toolhost/egress", "the only way out, also for Chromium"},
+		{"toolhost/browser/chrome", "pages that need scripts"},
+	},
+	"sandbox/quickjs": {{"sandbox", "the engine is a guest"}},
 	"toolhost/mcp": {
 		{"toolhost", "a server is one of its tools"},
 		{"toolhost/egress", "the requests to servers"},
@@ -132,7 +136,8 @@ var thirdParty = map[string][]string{
 	"github.com/opencontainers/image-spec":     {"plugins/oci"},
 	"github.com/opencontainers/go-digest":      {"plugins/oci"},
 	"github.com/google/go-containerregistry":   nil, // a registry for tests
-	"github.com/chromedp/chromedp":             {"toolhost/browser"},
+	"github.com/chromedp/chromedp":             {"toolhost/browser/chrome"},
+	"github.com/chromedp/cdproto":              {"toolhost/browser/chrome"},
 	"github.com/mark3labs/mcp-go":              {"toolhost/mcp", "server/mcp"},
 }
 

@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"chorale/toolhost/browser/chrome"
 	"chorale/toolhost/egress"
 )
 
@@ -46,12 +47,17 @@ const (
 type Options struct {
 	// Policy adds rules to what is always allowed, http and https to public addresses. It is where an operator lists
 	// private networks. Rules with methods or paths do not hold inside of Chromium's tunnels for https.
-	Policy    *egress.Policy
-	Render    Mode // "" is Auto
-	Limits    Limits
-	UserAgent string // of the HTTP client; "" is DefaultUserAgent
-	Language  string // Accept-Language; "" is DefaultLanguage
-	Logger    *slog.Logger
+	Policy *egress.Policy
+	Render Mode // "" is Auto
+	// Chrome is the path of Chromium; "" looks for one, "-" is none. Without one, no page is rendered.
+	Chrome string
+	// NoSandbox switches Chromium's own sandbox off, see chrome.Options.
+	NoSandbox    bool
+	ChromeLimits chrome.Limits
+	Limits       Limits
+	UserAgent    string // of the HTTP client; "" is DefaultUserAgent
+	Language     string // Accept-Language; "" is DefaultLanguage
+	Logger       *slog.Logger
 
 	RootCAs *x509.CertPool // of the HTTP client; nil: the system's
 	// Lookup and Dial are those of egress.Options.
@@ -131,7 +137,7 @@ const (
 	BadURL  Kind = "url"     // not one that is fetched: another scheme, an odd spelling
 	Denied  Kind = "denied"  // the policy: an address that is not public, a port that is not the web's
 	Network Kind = "network" // no such host, no connection, broken off
-	Status  Kind = "status"  // the server answered with an error
+	HTTP    Kind = "status"  // the server answered with an error
 	Type    Kind = "type"    // nothing that can be read as a page
 	Timeout Kind = "timeout"
 	Budget  Kind = "budget"  // what a session may use is used up
@@ -149,9 +155,13 @@ type Fetcher struct {
 	options Options
 	limits  Limits
 	client  *egress.Client
+	log     *slog.Logger
+	proxy   *proxy          // nil without a browser
+	browser *chrome.Browser // nil with Never
 }
 
-// New returns a Fetcher. It makes no connections and starts nothing. Errors name the option.
+// New returns a Fetcher, which listens on a port of loopback if there is a browser, whose proxy that is. The browser is
+// started when it is first needed. Errors name the option.
 func New(o Options) (*Fetcher, error) {
 	switch o.Render {
 	case "":
@@ -169,7 +179,7 @@ func New(o Options) (*Fetcher, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fetcher{options: o, limits: o.Limits.complete()}
+	f := &Fetcher{options: o, limits: o.Limits.complete(), log: o.Logger}
 	rules := o.Policy.Rules()
 	for _, line := range []string{"http://*:*", "https://*:*"} {
 		r, err := egress.ParseRule(line)
@@ -188,9 +198,19 @@ func New(o Options) (*Fetcher, error) {
 			Requests: f.limits.Requests, Bytes: f.limits.Bytes,
 		},
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || o.Render == Never {
+		return f, err
 	}
+	address := ""
+	if _, missing := chrome.Find(o.Chrome); missing == nil {
+		if f.proxy, err = listen(); err != nil {
+			return nil, fmt.Errorf("the browser's proxy: %w", err)
+		}
+		address = f.proxy.address
+	}
+	f.browser = chrome.New(chrome.Options{
+		Path: o.Chrome, Proxy: address, NoSandbox: o.NoSandbox, Limits: o.ChromeLimits, Logger: o.Logger,
+	})
 	return f, nil
 }
 
@@ -207,10 +227,36 @@ func (f *Fetcher) Session() *Session {
 	return &Session{f: f, client: f.client.Session(), ended: ctx, end: cancel}
 }
 
-// Close ends all sessions' requests.
+// Close ends the browser, the proxy and all sessions' requests. Sessions are closed before.
 func (f *Fetcher) Close() error {
 	f.client.Close()
-	return nil
+	var err error
+	if f.browser != nil {
+		err = f.browser.Close()
+	}
+	if f.proxy != nil {
+		f.proxy.close()
+	}
+	return err
+}
+
+// Warm starts the browser, if there is one, and returns when it runs.
+func (f *Fetcher) Warm(ctx context.Context) error {
+	if f.browser == nil {
+		return chrome.ErrAbsent
+	}
+	return f.browser.Start(ctx)
+}
+
+// Status says what the Fetcher can do.
+func (f *Fetcher) Status() Status {
+	s := Status{Mode: f.options.Render}
+	if f.browser == nil {
+		s.Chrome.Reason = "pages are never rendered, by the configuration"
+		return s
+	}
+	s.Chrome = f.browser.Status()
+	return s
 }
 
 // A Session fetches the pages of one response.
@@ -221,8 +267,12 @@ type Session struct {
 	ended context.Context // the life of the session, which is what it is
 	end   context.CancelCauseFunc
 
-	mu    sync.Mutex // guards spent
-	spent time.Duration
+	mu             sync.Mutex // guards what follows
+	spent          time.Duration
+	warmed         bool
+	context        *chrome.Context // nil before the first page that is rendered
+	user, password string          // at the proxy, with context
+	refused        *Error          // the last request of a page that the proxy has refused
 }
 
 var errClosed = errors.New("the session is closed")
@@ -230,6 +280,14 @@ var errClosed = errors.New("the session is closed")
 // Close ends what the session is doing and gives up what it holds.
 func (s *Session) Close() error {
 	s.end(errClosed)
+	s.mu.Lock()
+	c := s.context
+	s.context = nil
+	s.mu.Unlock()
+	if c != nil {
+		s.f.proxy.leave(s)
+		c.Close()
+	}
 	return nil
 }
 
@@ -280,6 +338,7 @@ type timeError struct{ limit time.Duration }
 func (e *timeError) Error() string { return fmt.Sprintf("no answer within %s", e.limit) }
 
 func (s *Session) get(ctx context.Context, url string) (*Document, error) {
+	s.warm()
 	d, err := s.plain(ctx, url)
 	for hops := 0; err == nil && isHTML(d.MIME) && hops < s.f.limits.Redirects; hops++ {
 		next := refresh(d)
@@ -288,7 +347,38 @@ func (s *Session) get(ctx context.Context, url string) (*Document, error) {
 		}
 		d, err = s.plain(ctx, next)
 	}
-	return d, err
+	if err != nil || !isHTML(d.MIME) || s.f.options.Render == Never {
+		return d, err
+	}
+	if s.f.options.Render == Always {
+		return s.render(ctx, d)
+	}
+	needs, why := look(d.Body).needsBrowser()
+	if !needs || !s.f.browser.Available() {
+		return d, nil
+	}
+	rendered, err := s.render(ctx, d)
+	var refused *Error
+	switch {
+	case err == nil:
+		return rendered, nil
+	case errors.As(err, &refused) && (refused.Kind == Denied || refused.Kind == Budget), s.ended.Err() != nil:
+		return nil, err
+	}
+	// What came over HTTP is better than nothing.
+	s.f.log.Warn("a page was not rendered", "needed_for", why, "error", err)
+	return d, nil
+}
+
+// warm starts the browser while the first page of a session is on its way.
+func (s *Session) warm() {
+	s.mu.Lock()
+	first := !s.warmed
+	s.warmed = true
+	s.mu.Unlock()
+	if first && s.f.browser != nil && s.f.browser.Available() {
+		s.f.browser.StartSoon()
+	}
 }
 
 // plain fetches over HTTP.
@@ -346,7 +436,7 @@ func resolve(base *url.URL, ref string) (string, error) {
 func (s *Session) read(ctx context.Context, u *url.URL, resp *http.Response) (*Document, error) {
 	defer resp.Body.Close()
 	if resp.StatusCode >= 400 || resp.StatusCode < 200 || resp.StatusCode >= 300 {
-		return nil, &Error{Kind: Status, Message: fmt.Sprintf("%s answered with status %d%s", u, resp.StatusCode,
+		return nil, &Error{Kind: HTTP, Message: fmt.Sprintf("%s answered with status %d%s", u, resp.StatusCode,
 			statusText(resp.StatusCode))}
 	}
 	body, err := decode(resp)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -114,7 +115,8 @@ func (w *web) page(path, typ, body string) {
 
 func (w *web) fetcher(t testing.TB, change func(*fetch.Options)) *fetch.Fetcher {
 	t.Helper()
-	o := fetch.Options{Render: fetch.Never, Lookup: w.lookup, Dial: w.dial}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	o := fetch.Options{Render: fetch.Never, Lookup: w.lookup, Dial: w.dial, Logger: log}
 	if change != nil {
 		change(&o)
 	}
@@ -309,9 +311,9 @@ func TestGetErrors(t *testing.T) {
 		{"http://a.example:25/", fetch.Denied, "port 25"},
 		{"http://a.example:6667/", fetch.Denied, "port 6667"},
 		{"http://unknown.invalid/", fetch.Network, "there is no host unknown.invalid"},
-		{"http://a.example/status/404", fetch.Status, "404 (Not Found)"},
-		{"http://a.example/status/500", fetch.Status, "500 (Internal Server Error)"},
-		{"http://a.example/status/304", fetch.Status, "304"},
+		{"http://a.example/status/404", fetch.HTTP, "404 (Not Found)"},
+		{"http://a.example/status/500", fetch.HTTP, "500 (Internal Server Error)"},
+		{"http://a.example/status/304", fetch.HTTP, "304"},
 		{"http://a.example/png", fetch.Type, "an image (image/png, 8 bytes)"},
 		{"http://a.example/zip", fetch.Type, "a file (application/zip, 4 bytes)"},
 		{"http://a.example/exe", fetch.Type, "a file"},
