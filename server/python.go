@@ -23,7 +23,7 @@ func pythonFlags(cfg *config) []cli.Flag {
 		&cli.StringFlag{Name: "cache-dir", Value: defaultCacheDir(), Usage: "`DIRECTORY` of what can be made again, such as compiled code", TakesFile: true, Sources: cfg.sources("cache-dir")},
 		&cli.StringSliceFlag{Name: "python-package", Usage: "let code import from the directory or zip file `PATH` too; may be repeated", TakesFile: true, Sources: cfg.sources("python-package")},
 		&cli.IntFlag{Name: "python-sessions", Usage: "run the code of `N` responses at the same time; others wait", DefaultText: "the sandbox's limit", Sources: cfg.sources("python-sessions"), Validator: notNegative},
-		&cli.IntFlag{Name: "python-session-mib", Usage: "let an interpreter use `N` MiB, whatever its container asks for", DefaultText: "256", Sources: cfg.sources("python-session-mib"), Validator: notNegative},
+		&cli.IntFlag{Name: "python-session-mib", Usage: "let an interpreter use `N` MiB at most; containers may ask for less", DefaultText: "256", Sources: cfg.sources("python-session-mib"), Validator: notNegative},
 		&cli.IntFlag{Name: "python-mib", Usage: "let all interpreters together use `N` MiB", DefaultText: "the sandbox's limit", Sources: cfg.sources("python-mib"), Validator: notNegative},
 		&cli.BoolFlag{Name: "python-stateless", Usage: "run every call in an interpreter of its own, and say so to the model", Sources: cfg.sources("python-stateless")},
 	}

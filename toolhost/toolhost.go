@@ -85,6 +85,9 @@ type File struct {
 type State struct {
 	Memory []byte // opaque
 	Files  []File
+	// MaxMemory is how many bytes of memory the Instance may use, of a tool that can bound it; 0 = the tool's own limit,
+	// which holds in any case. Save leaves it out.
+	MaxMemory int64
 }
 
 // A Resumer is a Tool whose Instances can begin with the State of an earlier one.

@@ -321,12 +321,15 @@ func (s *Service) wire(c store.Container) *api.Container {
 	}
 }
 
+// memoryLimits are those that clients may ask for, in bytes.
+var memoryLimits = map[string]int64{"1g": 1 << 30, "4g": 4 << 30}
+
 // memory is what a container that asks for so much gets: less where interpreters may not have it. Those values are not among
 // OpenAI's, but true.
 func (s *Service) memory(asked string) string {
 	mib := s.o.MaxMemory >> 20
-	switch {
-	case asked == "1g" && mib >= 1024, asked == "4g" && mib >= 4096:
+	switch want := memoryLimits[asked]; {
+	case want > 0 && s.o.MaxMemory >= want:
 		return asked
 	case mib >= 1024 && mib%1024 == 0:
 		return fmt.Sprintf("%dg", mib/1024)

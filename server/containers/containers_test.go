@@ -530,9 +530,11 @@ func TestMemory(t *testing.T) {
 	for _, tt := range []struct {
 		mib         int64 // 0 = the default
 		asked, want string
+		bound       int64 // 0 = that of the server
 	}{
-		{0, "4g", "4g"}, {4096, "4g", "4g"}, {2048, "4g", "2g"}, {1536, "4g", "1536m"}, {1024, "4g", "1g"}, {4096, "1g", "1g"},
-		{1024, "1g", "1g"}, {1023, "1g", "1023m"}, {256, "", "256m"}, {256, "4g", "256m"},
+		{0, "4g", "4g", 0}, {4096, "4g", "4g", 0}, {2048, "4g", "2g", 0}, {1536, "4g", "1536m", 0}, {1024, "4g", "1g", 0},
+		{4096, "1g", "1g", 1 << 30}, {4096, "", "1g", 1 << 30}, {1025, "1g", "1g", 1 << 30}, {1024, "1g", "1g", 0},
+		{1023, "1g", "1023m", 0}, {256, "", "256m", 0}, {256, "4g", "256m", 0},
 	} {
 		s := newService(t, containers.Options{MaxMemory: tt.mib << 20})
 		c, err := s.Create(t.Context(), "", &api.ContainerRequest{Name: "n", ContainerSpec: api.ContainerSpec{MemoryLimit: tt.asked}})
@@ -542,6 +544,14 @@ func TestMemory(t *testing.T) {
 		if again, err := s.Get(t.Context(), c.ID); err != nil || c.MemoryLimit != tt.want || again.MemoryLimit != tt.want {
 			t.Errorf("%d MiB, asked for %q: got %s, then %+v, %v; want %s", tt.mib, tt.asked, c.MemoryLimit, again, err, tt.want)
 		}
+		l, err := s.Acquire(t.Context(), c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.MaxMemory(); got != tt.bound {
+			t.Errorf("%d MiB, asked for %q: a bound of %d bytes, want %d", tt.mib, tt.asked, got, tt.bound)
+		}
+		l.Release()
 	}
 }
 

@@ -27,6 +27,7 @@ type Lease struct {
 	s     *Service
 	id    string
 	state *store.State
+	asked string                       // the container's memory limit, as clients write it
 	base  map[string][sha256.Size]byte // what the container was known to hold, by path; the memory has the path ""
 	ended bool
 }
@@ -71,13 +72,13 @@ func (t *Turn) Wait(ctx context.Context) (*Lease, error) {
 			return nil, ctx.Err()
 		}
 	}
-	_, st, err := t.s.o.Store.ContainerState(ctx, t.id, t.s.limits)
+	c, st, err := t.s.o.Store.ContainerState(ctx, t.id, t.s.limits)
 	if err != nil {
 		t.Leave()
 		return nil, t.s.publicError(err, t.id)
 	}
 	t.ended = true
-	return &Lease{s: t.s, id: t.id, state: st, base: digests(st)}, nil
+	return &Lease{s: t.s, id: t.id, state: st, asked: c.MemoryLimit, base: digests(st)}, nil
 }
 
 // Leave gives the place up. It is idempotent, and does nothing to a Lease.
@@ -117,7 +118,7 @@ func (s *Service) New(ctx context.Context, spec api.ContainerSpec, st *store.Sta
 	}
 	c := s.newContainer(autoName, spec)
 	c.Auto = true
-	l := &Lease{s: s, id: c.ID}
+	l := &Lease{s: s, id: c.ID, asked: c.MemoryLimit}
 	change, base, err := l.diff(st)
 	if err != nil {
 		return nil, err
@@ -184,6 +185,15 @@ func (s *Service) next(id string) {
 
 // ContainerID is the id of the container.
 func (l *Lease) ContainerID() string { return l.id }
+
+// MaxMemory is how many bytes of memory the container's interpreter may use; 0 when it asks for no less than interpreters may
+// use in any case.
+func (l *Lease) MaxMemory() int64 {
+	if asked := memoryLimits[l.asked]; asked < l.s.o.MaxMemory {
+		return asked
+	}
+	return 0
+}
 
 // State is what the container held when the lease began, files that no client sees included. Its memory is nil when no
 // interpreter has used it yet. It must not be changed.

@@ -255,6 +255,29 @@ func TestContainerInUse(t *testing.T) {
 	}
 }
 
+// TestContainerBoundsMemory has containers that ask for less memory than interpreters may use, and for as much.
+func TestContainerBoundsMemory(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string][]int64{"1g": {1 << 30}, "4g": nil} {
+		db, err := store.Open(t.Context(), store.Options{Path: ":memory:"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		c, err := containers.New(t.Context(), containers.Options{Store: db, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &model{texts: []string{run("a"), final("ok")}}
+		py := &pythonFake{}
+		s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py), Store: db, Containers: c})
+		r := respond(t, s, `{"input":"x","tools":[{"type":"code_interpreter","container":{"type":"auto","memory_limit":"`+asked+`"}}]}`)
+		if r.Status != api.Completed || !slices.Equal(py.bounds, want) {
+			t.Errorf("%s: %s, with bounds %d, want %d", asked, r.Status, py.bounds, want)
+		}
+	}
+}
+
 // TestStateIsTooLarge has code that leaves more than a response keeps: the response is stored all the same, without its largest
 // files, and says so. The container has them.
 func TestStateIsTooLarge(t *testing.T) {

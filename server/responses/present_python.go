@@ -243,10 +243,13 @@ func (py *python) load(ctx context.Context) (*toolhost.State, error) {
 		return nil, err
 	}
 	py.loaded = true
-	if py.state.Memory == nil && py.state.Files == nil {
+	state := toolState(&py.state)
+	if py.lease != nil {
+		state.MaxMemory = py.lease.MaxMemory()
+	}
+	if py.state.Memory == nil && py.state.Files == nil && state.MaxMemory == 0 {
 		return nil, nil
 	}
-	state := toolState(&py.state)
 	return &state, nil
 }
 

@@ -34,6 +34,7 @@ type pythonFake struct {
 	hang        chan struct{}   // saving waits for it, whatever its context says; may be nil
 	version     string          // begins every memory; "" = pythonVersion
 	files       []toolhost.File // of instances that do not begin with any
+	bounds      []int64         // of memory, of instances that were resumed
 }
 
 // A notebook is an instance of it.
@@ -77,6 +78,12 @@ func (p *pythonFake) Open(context.Context) (toolhost.Instance, error) {
 func (p *pythonFake) Resume(ctx context.Context, s toolhost.State) (toolhost.Instance, error) {
 	in, _ := p.Open(ctx)
 	n := in.(*notebook)
+	p.mu.Lock()
+	p.bounds = append(p.bounds, s.MaxMemory)
+	p.mu.Unlock()
+	if s.Memory == nil && len(s.Files) == 0 { // nothing but a bound
+		return n, nil
+	}
 	n.files = s.Files
 	if err := p.check(s); err != nil {
 		return n, err

@@ -80,12 +80,14 @@ func (t *Tool) Spec() toolhost.Spec {
 }
 
 // Open starts a session.
-func (t *Tool) Open(ctx context.Context) (toolhost.Instance, error) {
+func (t *Tool) Open(ctx context.Context) (toolhost.Instance, error) { return t.open(ctx, t.o.Limits) }
+
+func (t *Tool) open(ctx context.Context, limits cpython.Limits) (*instance, error) {
 	pool, err := t.o.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := pool.Acquire(ctx, cpython.SessionOptions{Limits: t.o.Limits})
+	s, err := pool.Acquire(ctx, cpython.SessionOptions{Limits: limits})
 	if err != nil {
 		return nil, err
 	}
@@ -98,17 +100,24 @@ func (t *Tool) Resume(ctx context.Context, state toolhost.State) (toolhost.Insta
 	for i, f := range state.Files {
 		files[i] = cpython.File{Path: f.Path, Data: f.Data, Modified: f.Modified}
 	}
+	limits := t.o.Limits
+	if most := state.MaxMemory; most > 0 {
+		if limits.Memory == 0 {
+			limits.Memory = cpython.DefaultMemory
+		}
+		limits.Memory = min(limits.Memory, most)
+	}
 	if state.Memory == nil {
-		return t.openWith(ctx, files)
+		return t.openWith(ctx, files, limits)
 	}
 	pool, err := t.o.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := pool.Restore(ctx, state.Memory, files, cpython.SessionOptions{Limits: t.o.Limits})
+	s, err := pool.Restore(ctx, state.Memory, files, cpython.SessionOptions{Limits: limits})
 	var unusable *cpython.SnapshotError
 	if errors.As(err, &unusable) {
-		in, err := t.openWith(ctx, files)
+		in, err := t.openWith(ctx, files, limits)
 		if err != nil {
 			return nil, err
 		}
@@ -141,13 +150,13 @@ func stateError(state toolhost.State, err *cpython.SnapshotError) *toolhost.Stat
 }
 
 // openWith starts a session with files.
-func (t *Tool) openWith(ctx context.Context, files []cpython.File) (toolhost.Instance, error) {
-	in, err := t.Open(ctx)
+func (t *Tool) openWith(ctx context.Context, files []cpython.File, limits cpython.Limits) (toolhost.Instance, error) {
+	in, err := t.open(ctx, limits)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range files {
-		if err := in.(*instance).session.WriteFile(f.Path, f.Data); err != nil {
+		if err := in.session.WriteFile(f.Path, f.Data); err != nil {
 			return nil, errors.Join(err, in.Close())
 		}
 	}

@@ -167,6 +167,21 @@ func TestStateSurvives(t *testing.T) {
 			t.Errorf("got %q", o.Text)
 		}
 	})
+	t.Run("less memory than the tool's limit", func(t *testing.T) {
+		for _, memory := range [][]byte{nil, state.Memory} {
+			s := session(t, tl, load(toolhost.State{Memory: memory, MaxMemory: 128 << 20}))
+			if o := run(t, s, "len(bytes(20_000_000))"); o.Text != "20000000" {
+				t.Errorf("20 MB: %q", o.Text)
+			}
+			if o := run(t, s, "len(bytes(130_000_000))"); !strings.Contains(o.Text, "MemoryError") {
+				t.Errorf("130 MB of 128 MiB: %q", o.Text)
+			}
+		}
+		s := session(t, tl, load(toolhost.State{MaxMemory: 4 << 30}))
+		if o := run(t, s, "len(bytes(300_000_000))"); !strings.Contains(o.Text, "MemoryError") {
+			t.Errorf("300 MB, above the tool's own limit: %q", o.Text)
+		}
+	})
 	other := tool(t, python.Options{})
 	for name, tt := range map[string]struct {
 		memory []byte
