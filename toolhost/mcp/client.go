@@ -24,10 +24,8 @@ type Client struct {
 	conf    Config
 	opts    Options
 	mask    *masker
-	auth    *authorizer     // nil without OAuth
-	turn    chan struct{}   // capacity 1: a place for who connects or lists
-	life    context.Context // of the Client: listeners live as long as it
-	end     context.CancelFunc
+	auth    *authorizer   // nil without OAuth
+	turn    chan struct{} // capacity 1: a place for who connects or lists
 	running sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -79,8 +77,7 @@ func New(c Config, o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	life, end := context.WithCancel(context.Background())
-	m := &Client{conf: c, opts: o, mask: &masker{}, turn: make(chan struct{}, 1), life: life, end: end}
+	m := &Client{conf: c, opts: o, mask: &masker{}, turn: make(chan struct{}, 1)}
 	m.mask.add(c.Authorization)
 	for _, v := range c.Header {
 		m.mask.add(v)
@@ -91,7 +88,6 @@ func New(c Config, o Options) (*Client, error) {
 	if c.OAuth != nil {
 		a, err := newAuthorizer(c, m.mask)
 		if err != nil {
-			end()
 			return nil, err
 		}
 		m.auth = a
@@ -107,7 +103,6 @@ func (c *Client) Close() error {
 	conn := c.conn
 	c.conn = nil
 	c.mu.Unlock()
-	c.end()
 	if conn != nil {
 		conn.theirs.Close()
 	}
@@ -157,8 +152,20 @@ func (c *Client) connected(ctx context.Context) (*conn, error) {
 		return nil, ErrClosed
 	}
 	c.conn, c.era = conn, conn.era
-	if c.conf.Listen && conn.caps.Tools != nil && conn.caps.Tools.ListChanged {
-		c.running.Go(func() { c.listen(conn) })
+	changes := c.conf.Listen && conn.caps.Tools != nil && conn.caps.Tools.ListChanged
+	s, http := conn.link.carrier.(*streamable)
+	switch {
+	case http && !conn.modern() && (changes || c.opts.Elicit != nil):
+		// Servers of the older era ask on a stream of its own, and forget the question when there is none.
+		open := make(chan struct{})
+		c.running.Go(func() { s.listen(conn.link.life, sync.OnceFunc(func() { close(open) })) })
+		select {
+		case <-open:
+		case <-time.After(c.conf.Limits.Probe):
+		case <-ctx.Done():
+		}
+	case changes && conn.modern():
+		c.running.Go(func() { c.subscribe(conn) })
 	}
 	return conn, nil
 }
@@ -289,17 +296,11 @@ func (c *Client) carry(ctx context.Context, cn *conn, sse bool) error {
 // maxRequests is how many requests of HTTP a client makes at the same time; further calls wait.
 const maxRequests = 64
 
-// listen keeps the stream open on which the server says that its list has changed.
-func (c *Client) listen(cn *conn) {
-	if s, ok := cn.link.carrier.(*streamable); ok && !cn.modern() {
-		s.listen(c.life)
-		return
-	}
-	if !cn.modern() {
-		return
-	}
-	// The stream ends when the server or the connection does; then the list holds for its time.
-	if err := cn.theirs.Listen(c.life, wire.SubscriptionFilter{ToolsListChanged: true}); err != nil && c.life.Err() == nil {
+// subscribe keeps the stream open on which a server of the newer era says that its list has changed. When it ends, the list
+// holds for its time.
+func (c *Client) subscribe(cn *conn) {
+	err := cn.theirs.Listen(cn.link.life, wire.SubscriptionFilter{ToolsListChanged: true})
+	if err != nil && cn.link.life.Err() == nil {
 		c.opts.Logger.Debug("mcp subscription ended", "server", c.conf.Label, "error", clean(err))
 	}
 }

@@ -313,8 +313,10 @@ func (s *streamable) send(ctx context.Context, out outgoing) error {
 	return s.status(resp, outgoing{})
 }
 
-// listen reads what a server of the older era says without being asked, until ctx ends or it does not want to.
-func (s *streamable) listen(ctx context.Context) {
+// listen reads what a server of the older era says without being asked, until ctx ends or it does not want to. opened is
+// called when it has answered, perhaps more than once.
+func (s *streamable) listen(ctx context.Context, opened func()) {
+	defer opened()
 	last, retry := "", time.Second
 	for ctx.Err() == nil {
 		out := outgoing{}
@@ -327,8 +329,9 @@ func (s *streamable) listen(ctx context.Context) {
 			return
 		}
 		if err == nil {
+			opened()
 			budget := s.limits
-			_, err = s.events(newEventReader(resp.Body, budget, nil), &budget, outgoing{}, func(ev event) {
+			_, _ = s.events(newEventReader(resp.Body, budget, nil), &budget, outgoing{}, func(ev event) {
 				if ev.hasID {
 					last = ev.id
 				}
@@ -342,7 +345,7 @@ func (s *streamable) listen(ctx context.Context) {
 		case <-time.After(retry):
 		case <-ctx.Done():
 		}
-		retry = min(2*retry, maxRetry)
+		retry = min(2*retry, maxRetry) // until the server says otherwise
 	}
 }
 

@@ -175,6 +175,9 @@ func (l *link) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*tr
 	if err == nil && m.err != nil {
 		err = m.err
 	}
+	if r.Method == methodDiscover && err == nil {
+		err = discovered(m.result)
+	}
 	if r.Method == methodDiscover && err != nil {
 		l.judge(err)
 	}
@@ -224,6 +227,19 @@ func (l *link) ask(ctx context.Context, out outgoing) (*message, error) {
 	}
 }
 
+// errOld says that an answer to the question for the era is not one of the newer era: some old servers say yes to all.
+var errOld = errors.New("the server does not speak a version of the newer era")
+
+func discovered(result json.RawMessage) error {
+	var d struct {
+		Versions []string `json:"supportedVersions"`
+	}
+	if json.Unmarshal(result, &d) != nil || !slices.ContainsFunc(d.Versions, wire.IsModernProtocol) {
+		return errOld
+	}
+	return nil
+}
+
 // supported are the versions that an error of the version names.
 func supported(e *ProtocolError) []string {
 	var data struct {
@@ -254,6 +270,8 @@ func (l *link) judge(err error) {
 	var status *HTTPError
 	var late *LimitError
 	switch {
+	case errors.Is(err, errOld):
+		return
 	case errors.As(err, &refused):
 		if refused.Code != codeVersion || slices.ContainsFunc(supported(refused), func(v string) bool { return !wire.IsModernProtocol(v) }) {
 			return

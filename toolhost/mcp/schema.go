@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -131,8 +132,31 @@ func (t *Tool) check(arguments json.RawMessage, l Limits) (json.RawMessage, erro
 		}
 		return nil, &ArgumentsError{fmt.Sprintf("The arguments of %s are too much: %s.", t.Name, err)}
 	}
-	if err := t.input.check(arguments); err != nil {
+	err := t.input.check(arguments)
+	if err != nil {
+		if without, ok := t.withoutNulls(arguments); ok && t.input.check(without) == nil {
+			return without, nil
+		}
 		return nil, &ArgumentsError{fmt.Sprintf("The arguments of %s do not fit its schema: %s. Correct them and call it again.", t.Name, err)}
 	}
 	return arguments, nil
+}
+
+// withoutNulls leaves out optional arguments that are null. Models write them for what they do not want to say.
+func (t *Tool) withoutNulls(arguments json.RawMessage) (json.RawMessage, bool) {
+	var s struct {
+		Required []string `json:"required"`
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(t.Input, &s) != nil || json.Unmarshal(arguments, &members) != nil {
+		return nil, false
+	}
+	n := len(members)
+	for name, v := range members {
+		if string(v) == "null" && !slices.Contains(s.Required, name) {
+			delete(members, name)
+		}
+	}
+	less, err := json.Marshal(members)
+	return less, err == nil && len(members) < n
 }
