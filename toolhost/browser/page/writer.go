@@ -403,7 +403,7 @@ func (w *writer) resolve(href string) string {
 	if w.base != nil {
 		u = w.base.ResolveReference(u)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	if u.Scheme != "http" && u.Scheme != "https" && (w.base == nil || u.Scheme != w.base.Scheme) || u.Host == "" {
 		return ""
 	}
 	return u.String()
