@@ -68,8 +68,14 @@ var layering = map[string][]edge{
 		{"inference/checkpoint", "the embedded model is an ordinary checkpoint"},
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
-	"server/store":   {{"server/api", "what it stores"}},
-	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"server/store":            {{"server/api", "what it stores"}},
+	"sandbox/python":          {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/browser/search": nil, // queries in, results out
+	"toolhost/browser": {
+		{"toolhost", "the tool is one of its"},
+		{"toolhost/browser/page", "what it shows"},
+		{"toolhost/browser/search", "what is found"},
+	},
 	"toolhost/browser/fetch": {
 		{"toolhost/egress", "the only way out, also for Chromium"},
 		{"toolhost/browser/chrome", "pages that need scripts"},
