@@ -27,12 +27,20 @@ type Spec struct {
 	MaxOpen     int        // instances open at the same time, of all sessions; 0 = 256. Further calls wait for a place
 }
 
+// Annotations say what calls of a function may do; nil = not said. They are hints of whoever made the tool.
+type Annotations struct {
+	ReadOnly, Destructive, Idempotent *bool
+	OpenWorld                         *bool // it deals with more than this server, such as the web
+}
+
 // A Function is one entry of a tool.
 type Function struct {
 	Name        string // of [a-zA-Z0-9_-]{1,64}
 	Description string
 	Parameters  json.RawMessage // JSON Schema of the input, which is an object; nil = none
 	Output      json.RawMessage // JSON Schema of Result.Structured; nil = not said
+	Title       string          // for people; "" = the name
+	Annotations Annotations     // for programs that call it from outside
 }
 
 // A Tool is what the model may call: immutable, shared by all responses, safe for concurrent use.

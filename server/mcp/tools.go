@@ -182,8 +182,10 @@ func (s *Server) sessionOffer(spec toolhost.Spec) offer {
 // functionOffer is one function of a tool. The error says why it cannot be offered.
 func functionOffer(spec toolhost.Spec, f toolhost.Function) (offer, error) {
 	o := offer{tool: spec.Name, function: f.Name}
-	o.listed.Description = f.Description
-	if spec.Name == "browser" {
+	o.listed.Title, o.listed.Description = f.Title, f.Description
+	a := f.Annotations
+	o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: a.ReadOnly, DestructiveHint: a.Destructive, IdempotentHint: a.Idempotent, OpenWorldHint: a.OpenWorld}
+	if spec.Name == "browser" && a == (toolhost.Annotations{}) {
 		o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: is(true), OpenWorldHint: is(true)}
 	}
 	schema := map[string]json.RawMessage{"type": json.RawMessage(`"object"`)}

@@ -39,7 +39,8 @@ func spec(m *plugins.Manifest, l plugins.Limits) toolhost.Spec {
 	// As many as may run and wait at the plugin: the plugin says better than a place that is not free what is the matter.
 	s := toolhost.Spec{Name: m.Name, Description: m.Description, Independent: true, MaxOpen: int(l.Concurrency + l.Queue + 1)}
 	for _, t := range m.Tools {
-		s.Functions = append(s.Functions, toolhost.Function{Name: t.Name, Description: t.Description, Parameters: t.Input, Output: t.Output})
+		s.Functions = append(s.Functions, toolhost.Function{Name: t.Name, Title: t.Title, Description: t.Description, Parameters: t.Input,
+			Output: t.Output, Annotations: toolhost.Annotations(t.Annotations)})
 	}
 	return s
 }
