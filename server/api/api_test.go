@@ -145,6 +145,25 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"plugin's call without name", `{"input":[{"type":"mcp_call","arguments":"","server_label":"p"}]}`, "input[0].name", "missing_required_parameter", "name"},
 		{"plugin's call with a header in its name", `{"input":[{"type":"mcp_call","arguments":"","name":"t<|end|>","server_label":"p"}]}`, "input[0].name", "invalid_value", "pattern"},
 		{"plugin's call with white space in the label", `{"input":[{"type":"mcp_call","arguments":"","name":"t","server_label":"p q"}]}`, "input[0].server_label", "invalid_value", "pattern"},
+		{"mcp without label", `{"tools":[{"type":"mcp","server_url":"https://a.example"}]}`, "tools[0].server_label", "missing_required_parameter", "server_label"},
+		{"mcp label with a blank", `{"tools":[{"type":"mcp","server_label":"a b"}]}`, "tools[0].server_label", "invalid_value", "pattern"},
+		{"mcp connector", `{"tools":[{"type":"mcp","server_label":"a","connector_id":"connector_gmail"}]}`, "tools[0].connector_id", "unsupported_parameter", "use 'server_url'"},
+		{"mcp tunnel", `{"tools":[{"type":"mcp","server_label":"a","tunnel_id":"t"}]}`, "tools[0].tunnel_id", "unsupported_parameter", "'server_label' alone"},
+		{"misspelt limit of mcp", `{"tools":[{"type":"mcp","server_label":"a","allowed_tool":["t"]}]}`, "tools[0].allowed_tool", "unknown_parameter", "'allowed_tools'"},
+		{"misspelt filter of mcp", `{"tools":[{"type":"mcp","server_label":"a","allowed_tools":{"readonly":true}}]}`, "tools[0].allowed_tools.readonly", "unknown_parameter", "'read_only'"},
+		{"approval of mcp", `{"tools":[{"type":"mcp","server_label":"a","require_approval":"sometimes"}]}`, "tools[0].require_approval", "invalid_value", "'always', 'never'"},
+		{"misspelt approval of mcp", `{"tools":[{"type":"mcp","server_label":"a","require_approval":{"nevr":{}}}]}`, "tools[0].require_approval.nevr", "unknown_parameter", "'never'"},
+		{"header of mcp is a number", `{"tools":[{"type":"mcp","server_label":"a","headers":{"X-A":1}}]}`, "tools[0].headers.X-A", "invalid_type", "a string"},
+		{"header name of mcp", `{"tools":[{"type":"mcp","server_label":"a","headers":{"X A":"v"}}]}`, "tools[0].headers.X A", "invalid_value", "name"},
+		{"line break in a header of mcp", `{"tools":[{"type":"mcp","server_label":"a","headers":{"X-A":"v\r\nX-B: w"}}]}`, "tools[0].headers.X-A", "invalid_value", "control characters"},
+		{"line break in the token of mcp", `{"tools":[{"type":"mcp","server_label":"a","authorization":"v\n"}]}`, "tools[0].authorization", "invalid_value", "control characters"},
+		{"two tokens of mcp", `{"tools":[{"type":"mcp","server_label":"a","authorization":"v","headers":{"authorization":"w"}}]}`, "tools[0].headers.authorization", "invalid_value", "one of the two"},
+		{"too many headers of mcp", `{"tools":[{"type":"mcp","server_label":"a","headers":{` + manyHeaders + `}}]}`, "tools[0].headers", "object_above_max_properties", "64"},
+		{"choice of mcp without label", `{"tool_choice":{"type":"mcp"}}`, "tool_choice.server_label", "missing_required_parameter", "server_label"},
+		{"list of tools without a schema", `{"input":[{"type":"mcp_list_tools","server_label":"a","tools":[{"name":"t"}]}]}`, "input[0].tools[0].input_schema", "missing_required_parameter", "input_schema"},
+		{"list of tools with a header in a name", `{"input":[{"type":"mcp_list_tools","server_label":"a","tools":[{"name":"t<|end|>","input_schema":{}}]}]}`, "input[0].tools[0].name", "invalid_value", "pattern"},
+		{"approval without a request", `{"input":[{"type":"mcp_approval_response","approve":true}]}`, "input[0].approval_request_id", "missing_required_parameter", "approval_request_id"},
+		{"approval as a string", `{"input":[{"type":"mcp_approval_response","approve":"yes","approval_request_id":"a"}]}`, "input[0].approve", "invalid_type", "a boolean"},
 		{"output of a plugin's call", `{"input":[{"type":"mcp_call","arguments":"","name":"t","server_label":"p","output":[]}]}`, "input[0].output", "invalid_type", "a string"},
 		{"tool choice", `{"tool_choice":"maybe"}`, "tool_choice", "invalid_value", "'none', 'auto', 'required'"},
 		{"tool choice is a number", `{"tool_choice":1}`, "tool_choice", "invalid_type", "a string or an object"},
@@ -180,7 +199,7 @@ func TestDecodeRequest(t *testing.T) {
 		"model": "m", "instructions": "be nice", "previous_response_id": "resp_1", "store": false, "stream": true,
 		"background": null, "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
 		"tools": [{"type": "function", "name": "f", "parameters": {"z": 1.0, "a": {}}, "strict": true}, {"type": "x_search", "x": [1.0]}],
-		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}, {"type": "plugin", "name": "p", "tool": "t"}]},
+		"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "x_search"}, {"type": "plugin", "name": "p", "tool": "t"}, {"type": "mcp", "server_label": "s", "name": "t"}]},
 		"parallel_tool_calls": false, "max_tool_calls": 3, "max_output_tokens": 16.0,
 		"reasoning": {"effort": "xxl", "summary": "auto"},
 		"text": {"format": {"type": "json_schema", "name": "n", "schema": {"b": 1, "a": 2}, "strict": true}, "verbosity": "low"},
@@ -210,7 +229,7 @@ func TestDecodeRequest(t *testing.T) {
 		{"parameters keep order and numbers", string(r.Tools[0].(*api.FunctionTool).Parameters), `{"z": 1.0, "a": {}}`},
 		{"unknown tool", r.Tools[1].(*api.RawTool).Type, "x_search"},
 		{"allowed tools", r.ToolChoice.Allowed, []string{"f"}},
-		{"allowed others", r.ToolChoice.AllowedOther, []api.OtherTool{{Type: "mcp"}, {Type: "plugin", Name: "p", Tool: "t"}}},
+		{"allowed others", r.ToolChoice.AllowedOther, []api.OtherTool{{Type: "x_search"}, {Type: "plugin", Name: "p", Tool: "t"}, {Type: "mcp", Name: "s", Tool: "t"}}},
 		{"mode", r.ToolChoice.Mode, "required"},
 		{"parallel", *r.ParallelToolCalls, false},
 		{"tool calls", *r.MaxToolCalls, int64(3)},
@@ -297,6 +316,15 @@ var items = []struct{ name, sent, written string }{
 		`{"type":"mcp_call","approval_request_id":null,"arguments":"","error":null,"name":"t.u/v","output":null,"server_label":"p"}`},
 	{"plugin's call with the error of an early SDK", `{"type":"mcp_call","arguments":"","name":"t","server_label":"p","error":"no"}`,
 		`{"type":"mcp_call","approval_request_id":null,"arguments":"","error":"no","name":"t","output":null,"server_label":"p"}`},
+	{"list of tools", `{"type":"mcp_list_tools","id":"mcpl_1","error":null,"server_label":"a","tools":[{"annotations":{"readOnlyHint":true},"description":"d","input_schema":{"z":1.0},"name":"t"},{"annotations":null,"description":null,"input_schema":{},"name":"u"}]}`,
+		`{"type":"mcp_list_tools","id":"mcpl_1","error":null,"server_label":"a","tools":[{"annotations":{"readOnlyHint":true},"description":"d","input_schema":{"z":1.0},"name":"t"},{"annotations":null,"description":null,"input_schema":{},"name":"u"}]}`},
+	{"failed list of tools", `{"type":"mcp_list_tools","server_label":"a","error":"no"}`, `{"type":"mcp_list_tools","error":"no","server_label":"a","tools":[]}`},
+	{"request for an approval", `{"type":"mcp_approval_request","id":"mcpr_1","arguments":"{}","name":"t","server_label":"a"}`,
+		`{"type":"mcp_approval_request","id":"mcpr_1","arguments":"{}","name":"t","server_label":"a"}`},
+	{"approval", `{"type":"mcp_approval_response","id":"mcpa_1","approval_request_id":"mcpr_1","approve":true}`,
+		`{"type":"mcp_approval_response","id":"mcpa_1","approval_request_id":"mcpr_1","approve":true}`},
+	{"refused approval", `{"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":false,"reason":"too late"}`,
+		`{"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":false,"reason":"too late"}`},
 	{"reference", `{"type":"item_reference","id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"reference without type", `{"id":"msg_1"}`, `{"type":"item_reference","id":"msg_1"}`},
 	{"unknown type", `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`, `{"type":"local_shell_call","z":1.0,"id":"x","a":[null]}`},
@@ -348,13 +376,22 @@ func TestSetID(t *testing.T) {
 	}
 }
 
+// manyHeaders are 65.
+var manyHeaders = func() string {
+	var headers []string
+	for i := range 65 {
+		headers = append(headers, fmt.Sprintf(`"X-%d":"v"`, i))
+	}
+	return strings.Join(headers, ",")
+}()
+
 func TestToolsRoundTrip(t *testing.T) {
 	t.Parallel()
 	const tools = `[{"type":"function","name":"f","description":"d","parameters":{"z":1.0,"a":[]},"strict":false},` +
 		`{"type":"function","name":"g","description":null,"parameters":null,"strict":null},` +
 		`{"container":"cntr_1","type":"code_interpreter"},{"type":"code_interpreter","container":{"type":"auto","memory_limit":"1g","x":1}},` +
 		`{"type":"plugin","name":"p","allowed_tools":["t"]},{"type":"plugin","name":"p","allowed_tools":null},` +
-		`{"server_label":"s","type":"mcp","headers":{"b":"1","a":"2"}}]`
+		`{"server_label":"s","type":"other","headers":{"b":"1","a":"2"}}]`
 	r, err := api.DecodeRequest([]byte(`{"tools":` + tools + `}`))
 	if err != nil {
 		t.Fatal(err)
@@ -362,13 +399,82 @@ func TestToolsRoundTrip(t *testing.T) {
 	if got, err := api.Encode(r.Tools); err != nil || string(got) != tools {
 		t.Errorf("got %s, %v;\nwant %s", got, err, tools)
 	}
-	for i, kind := range []string{"function", "function", "code_interpreter", "code_interpreter", "plugin", "plugin", "mcp"} {
+	for i, kind := range []string{"function", "function", "code_interpreter", "code_interpreter", "plugin", "plugin", "other"} {
 		if got := api.ToolKind(r.Tools[i]); got != kind {
 			t.Errorf("tool %d is a %s, want %s", i, got, kind)
 		}
 	}
 	if c := r.Tools[2].(*api.CodeInterpreterTool).Container; c.ID != "cntr_1" {
 		t.Errorf("container %+v", c)
+	}
+}
+
+// TestMCPToolKeepsSecrets holds that what an MCP tool proves its rights with is read and never written.
+func TestMCPToolKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, sent, want string }{
+		{"all members", `"server_url":"https://a.example/mcp/canary?k=canary","server_description":"d","authorization":"canary","headers":{"X-Canary":"canary"},` +
+			`"allowed_tools":{"tool_names":["t"],"read_only":true},"require_approval":{"never":{"read_only":true}},"defer_loading":true,"allowed_callers":["direct"]`,
+			`{"type":"mcp","allowed_callers":["direct"],"allowed_tools":{"tool_names":["t"],"read_only":true},"defer_loading":true,"headers":null,` +
+				`"require_approval":{"never":{"read_only":true}},"server_description":"d","server_label":"l","server_url":"https://a.example/<redacted>"}`},
+		{"none", `"server_url":null`, `{"type":"mcp","allowed_tools":null,"headers":null,"require_approval":"always","server_description":null,"server_label":"l"}`},
+		{"an origin", `"server_url":"https://a.example:8443/","require_approval":"never","allowed_tools":["t"]`,
+			`{"type":"mcp","allowed_tools":["t"],"headers":null,"require_approval":"never","server_description":null,"server_label":"l","server_url":"https://a.example:8443"}`},
+		{"a user in the URL", `"server_url":"https://canary:canary@a.example"`,
+			`{"type":"mcp","allowed_tools":null,"headers":null,"require_approval":"always","server_description":null,"server_label":"l","server_url":"https://a.example"}`},
+		{"no URL", `"server_url":"canary"`,
+			`{"type":"mcp","allowed_tools":null,"headers":null,"require_approval":"always","server_description":null,"server_label":"l","server_url":"<redacted>"}`},
+	}
+	for _, tt := range tests {
+		r, err := api.DecodeRequest([]byte(`{"tools":[{"type":"mcp","server_label":"l",` + tt.sent + `}]}`))
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		got, err := api.Encode(r.Tools[0])
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %s, %v;\nwant %s", tt.name, got, err, tt.want)
+		}
+		again, err := api.DecodeRequest([]byte(`{"tools":[` + string(got) + `]}`))
+		if err != nil {
+			t.Errorf("%s: read again: %v", tt.name, err)
+		} else if twice, _ := api.Encode(again.Tools[0]); string(twice) != string(got) {
+			t.Errorf("%s: written again: %s", tt.name, twice)
+		}
+		if all := r.Tools[0].(*api.MCPTool); tt.name == "all members" && (all.Authorization != "canary" || all.Headers["X-Canary"] != "canary" || all.ServerURL != "https://a.example/mcp/canary?k=canary") {
+			t.Errorf("read %+v", all)
+		}
+	}
+}
+
+func TestMCPFilters(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, approval  string
+		tool            string
+		readOnly, needs bool
+	}{
+		{"not sent", `null`, "t", true, true},
+		{"always", `"always"`, "t", true, true},
+		{"never", `"never"`, "t", false, false},
+		{"never by name", `{"never":{"tool_names":["t"]}}`, "t", false, false},
+		{"another name", `{"never":{"tool_names":["t"]}}`, "u", true, true},
+		{"never if read only", `{"never":{"read_only":true}}`, "t", true, false},
+		{"not read only", `{"never":{"read_only":true}}`, "t", false, true},
+		{"name of a tool that is not read only", `{"never":{"tool_names":["t"],"read_only":true}}`, "t", false, true},
+		{"in both", `{"never":{"tool_names":["t"]},"always":{"tool_names":["t"]}}`, "t", false, true},
+		{"in none", `{"always":{"tool_names":["u"]}}`, "t", false, true},
+		{"empty filter chooses all", `{"never":{}}`, "t", false, false},
+		{"a list", `{"never":["t"]}`, "t", false, false},
+	}
+	for _, tt := range tests {
+		r, err := api.DecodeRequest([]byte(`{"tools":[{"type":"mcp","server_label":"l","require_approval":` + tt.approval + `}]}`))
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		a := r.Tools[0].(*api.MCPTool).RequireApproval
+		if got := a.Needs(tt.tool, tt.readOnly); got != tt.needs || a.Sent() != (tt.approval != "null") {
+			t.Errorf("%s: needs an approval: %v", tt.name, got)
+		}
 	}
 }
 

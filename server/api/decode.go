@@ -70,6 +70,12 @@ func (v value) itemOf() Item {
 		return o.mcpCall(id)
 	case "web_search_call":
 		return &WebSearchCall{ID: id, Status: o.textOr("status", ""), Action: o.get("action").webAction()}
+	case "mcp_list_tools":
+		return o.mcpListTools(id)
+	case "mcp_approval_request":
+		return o.mcpApprovalRequest(id)
+	case "mcp_approval_response":
+		return o.mcpApprovalResponse(id)
 	case "item_reference":
 		if id == "" {
 			o.need("id")

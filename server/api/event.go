@@ -45,6 +45,9 @@ const (
 	EventWebSearching     = "response.web_search_call.searching"
 	EventWebCompleted     = "response.web_search_call.completed"
 	EventAnnotationAdded  = "response.output_text.annotation.added"
+	EventMCPListing       = "response.mcp_list_tools.in_progress"
+	EventMCPListed        = "response.mcp_list_tools.completed"
+	EventMCPListFailed    = "response.mcp_list_tools.failed"
 	EventError            = "error"
 	EventKeepAlive        = "keepalive"
 )

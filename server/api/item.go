@@ -3,8 +3,9 @@ package api
 import "encoding/json"
 
 // An Item is one element of a response's input or output. Its variants are Message, Reasoning, FunctionCall,
-// FunctionCallOutput, CustomToolCall, CustomToolCallOutput, CodeInterpreterCall, MCPCall, WebSearchCall, ItemReference
-// and, for every other type, RawItem, all as pointers. Kind, ID and SetID work on any of them.
+// FunctionCallOutput, CustomToolCall, CustomToolCallOutput, CodeInterpreterCall, MCPCall, MCPListTools, MCPApprovalRequest,
+// MCPApprovalResponse, WebSearchCall, ItemReference and, for every other type, RawItem, all as pointers. Kind, ID and SetID work
+// on any of them.
 type Item interface {
 	item() (kind string, id *string)
 }

@@ -108,3 +108,106 @@ type MCPArgumentsDone struct {
 	Place
 	Arguments string `json:"arguments"`
 }
+
+// MCPListTools is what an MCP server had when it was asked for its tools. While it is in the context, the server is not asked
+// again.
+type MCPListTools struct {
+	ID          string          `json:"id,omitempty"`
+	Error       *string         `json:"error"` // why there is no list
+	ServerLabel string          `json:"server_label"`
+	Tools       []MCPListedTool `json:"tools"`
+}
+
+// An MCPListedTool is a tool of an MCP server as that describes it.
+type MCPListedTool struct {
+	Annotations json.RawMessage `json:"annotations"` // an object; nil = none
+	Description *string         `json:"description"`
+	InputSchema json.RawMessage `json:"input_schema"`
+	Name        string          `json:"name"`
+}
+
+// An MCPApprovalRequest asks the client whether a call may be made.
+type MCPApprovalRequest struct {
+	ID          string `json:"id,omitempty"`
+	Arguments   string `json:"arguments"` // as the model wrote them
+	Name        string `json:"name"`      // of the tool
+	ServerLabel string `json:"server_label"`
+}
+
+// An MCPApprovalResponse is the client's answer to an MCPApprovalRequest.
+type MCPApprovalResponse struct {
+	ID                string  `json:"id,omitempty"`
+	ApprovalRequestID string  `json:"approval_request_id"`
+	Approve           bool    `json:"approve"`
+	Reason            *string `json:"reason,omitempty"`
+}
+
+func (i *MCPListTools) item() (string, *string)        { return "mcp_list_tools", &i.ID }
+func (i *MCPApprovalRequest) item() (string, *string)  { return "mcp_approval_request", &i.ID }
+func (i *MCPApprovalResponse) item() (string, *string) { return "mcp_approval_response", &i.ID }
+
+// MarshalJSON writes the item with its type.
+func (i *MCPListTools) MarshalJSON() ([]byte, error) {
+	type plain MCPListTools
+	return tagged("mcp_list_tools", (*plain)(i))
+}
+
+// MarshalJSON writes the item with its type.
+func (i *MCPApprovalRequest) MarshalJSON() ([]byte, error) {
+	type plain MCPApprovalRequest
+	return tagged("mcp_approval_request", (*plain)(i))
+}
+
+// MarshalJSON writes the item with its type.
+func (i *MCPApprovalResponse) MarshalJSON() ([]byte, error) {
+	type plain MCPApprovalResponse
+	return tagged("mcp_approval_response", (*plain)(i))
+}
+
+func (o object) mcpListTools(id string) *MCPListTools {
+	i := &MCPListTools{ID: id, ServerLabel: o.need("server_label").matching(callNames), Tools: []MCPListedTool{}}
+	i.Error = o.optionalText("error", MaxTextLength)
+	if v := o.get("tools"); v.ok() {
+		for _, e := range v.array(maxTools) {
+			t := e.object("a tool")
+			listed := MCPListedTool{Name: t.need("name").matching(callNames), Description: t.optionalText("description", MaxTextLength)}
+			schema := t.need("input_schema")
+			schema.object("an object")
+			listed.InputSchema = schema.raw
+			if annotations := t.get("annotations"); annotations.ok() {
+				annotations.object("an object")
+				listed.Annotations = annotations.raw
+			}
+			i.Tools = append(i.Tools, listed)
+		}
+	}
+	return i
+}
+
+func (o object) mcpApprovalRequest(id string) *MCPApprovalRequest {
+	return &MCPApprovalRequest{ID: id, Arguments: o.need("arguments").textUpTo(MaxTextLength), Name: o.need("name").matching(callNames),
+		ServerLabel: o.need("server_label").matching(callNames)}
+}
+
+func (o object) mcpApprovalResponse(id string) *MCPApprovalResponse {
+	return &MCPApprovalResponse{ID: id, ApprovalRequestID: o.need("approval_request_id").textUpTo(MaxCallIDLength),
+		Approve: o.need("approve").boolean(), Reason: o.optionalText("reason", MaxTextLength)}
+}
+
+// MCPProtocolError is the error of a call that the MCP server could not understand, or whose answer was none.
+func MCPProtocolError(code int, message string) json.RawMessage {
+	return mcpError("mcp_protocol_error", code, message)
+}
+
+// MCPHTTPError is the error of a call whose MCP server could not be reached (code 0), or answered with a status of HTTP.
+func MCPHTTPError(code int, message string) json.RawMessage {
+	return mcpError("http_error", code, message)
+}
+
+func mcpError(kind string, code int, message string) json.RawMessage {
+	raw, _ := tagged(kind, struct { // numbers and strings always can be written
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}{code, message})
+	return raw
+}

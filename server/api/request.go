@@ -311,6 +311,8 @@ func (v value) tool() Tool {
 		return &CodeInterpreterTool{Container: o.get("container").containerChoice(), JSON: v.raw}
 	case "plugin":
 		return o.pluginTool()
+	case "mcp":
+		return o.mcpTool()
 	default:
 		if isWebSearch(kind) {
 			return o.webSearchTool(v.raw)
@@ -363,9 +365,13 @@ func (o object) otherTool(kind string) OtherTool {
 	if isWebSearch(kind) { // whichever of its names the tools have
 		t.Type = "web_search"
 	}
-	if kind == "plugin" {
+	switch kind {
+	case "plugin":
 		t.Name, t.Tool = o.need("name").text(), o.textOr("tool", "")
 		o.refuseUnknown("name", "tool")
+	case "mcp":
+		t.Name, t.Tool = o.need("server_label").text(), o.textOr("name", "")
+		o.refuseUnknown("server_label", "name")
 	}
 	return t
 }

@@ -2,8 +2,8 @@ package api
 
 import "encoding/json"
 
-// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool, *PluginTool, *WebSearchTool and, for
-// every other type, *RawTool. ToolKind works on any of them.
+// A Tool is something that the model may call. Its variants are *FunctionTool, *CodeInterpreterTool, *PluginTool, *MCPTool,
+// *WebSearchTool and, for every other type, *RawTool. ToolKind works on any of them.
 type Tool interface {
 	tool() (kind string)
 }
@@ -52,8 +52,8 @@ type ToolChoice struct {
 // An OtherTool names a tool that is no function in a ToolChoice.
 type OtherTool struct {
 	Type string
-	Name string // of a plugin; "" = all tools of the type
-	Tool string // of a plugin; "" = all of the plugin
+	Name string // of a plugin, or the label of an MCP server; "" = all tools of the type
+	Tool string // of that one; "" = all it has
 }
 
 // String names the tool in error messages.
