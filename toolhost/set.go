@@ -86,6 +86,22 @@ func (s *Set) Next(tools ...Tool) (*Set, error) {
 	return next, nil
 }
 
+// With returns a set for one response that has tools of its own beside those of s, which go on with their places and
+// counters. The error is that of NewSet.
+func (s *Set) With(tools ...Tool) (*Set, error) {
+	own, err := NewSet(tools...)
+	if err != nil {
+		return nil, err
+	}
+	for name, e := range s.entries {
+		if own.entries[name] != nil {
+			return nil, fmt.Errorf("tool %q: there is another tool with this name", name)
+		}
+		own.entries[name] = e
+	}
+	return own, nil
+}
+
 func (s *Spec) check() error {
 	if !names.MatchString(s.Name) {
 		return fmt.Errorf("the name must match %s", names)

@@ -79,6 +79,7 @@ type Result struct {
 	Failed     bool            // the call did not do what it was for, and Text says why
 	Files      []File          // images and files for the client
 	Structured json.RawMessage // the result as JSON, for tools that have it
+	Failure    error           // why it failed, for who tells kinds of failures apart; may be nil. The model reads Text
 }
 
 // A File is a file of a tool.

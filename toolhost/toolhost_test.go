@@ -829,3 +829,29 @@ func TestNext(t *testing.T) {
 		t.Error("a tool may be there twice")
 	}
 }
+
+// TestWith adds a tool for one response: those of the set count for all, and it is not in the set.
+func TestWith(t *testing.T) {
+	t.Parallel()
+	set, err := toolhost.NewSet(&fake{spec: toolhost.Spec{Name: "a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := set.With(&fake{spec: toolhost.Spec{Name: "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := with.NewSession(toolhost.SessionOptions{})
+	defer s.Close()
+	for i, o := range s.Do(t.Context(), []toolhost.Call{{Tool: "a"}, {Tool: "b"}}) {
+		if o.Failed {
+			t.Errorf("call %d: %+v", i, o)
+		}
+	}
+	if got := set.Stats(); len(got) != 1 || got[0].Calls != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := set.With(&fake{spec: toolhost.Spec{Name: "a"}}); err == nil {
+		t.Error("a tool of the set may be replaced")
+	}
+}

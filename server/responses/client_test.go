@@ -75,7 +75,7 @@ func (c *client) added(m map[string]any) {
 			c.failf("item %v is still open", other["id"])
 		}
 	}
-	if item["status"] != api.InProgress {
+	if _, whole := statusless[item["type"].(string)]; item["status"] != api.InProgress && !whole {
 		c.failf("an item begins with status %v", item["status"])
 	}
 	if item["type"] == "function_call" && (item["arguments"] != "" || item["call_id"] == "") {
@@ -87,13 +87,19 @@ func (c *client) added(m map[string]any) {
 	if item["type"] == "mcp_call" && (item["arguments"] != "" || item["server_label"] == "" || item["name"] == "" || item["output"] != nil || item["error"] != nil) {
 		c.failf("a call of a plugin begins as %v", item)
 	}
+	if item["type"] == "mcp_list_tools" && (len(item["tools"].([]any)) != 0 || item["error"] != nil) {
+		c.failf("a list of tools begins as %v", item)
+	}
 	c.output = append(c.output, item)
 }
+
+// statusless are the types of items that have no status.
+var statusless = map[string]bool{"mcp_list_tools": true, "mcp_approval_request": true}
 
 // place returns the open item that the event is about, and the key of its part.
 func (c *client) place(m map[string]any) (map[string]any, string) {
 	i := int(m["output_index"].(float64))
-	if i != len(c.output)-1 && c.hosted[m["item_id"].(string)] != "coded" && c.hosted[m["item_id"].(string)] != "running" || c.output[i]["id"] != m["item_id"] {
+	if i != len(c.output)-1 && c.hosted[m["item_id"].(string)] != "coded" && c.hosted[m["item_id"].(string)] != "running" && c.output[i]["type"] != "mcp_list_tools" || c.output[i]["id"] != m["item_id"] {
 		c.failf("output_index %d and item_id %v, but the open item is the last of %d", i, m["item_id"], len(c.output))
 	}
 	if s, ok := m["summary_index"]; ok {
@@ -116,6 +122,7 @@ func (c *client) inside(name string, m map[string]any) {
 		api.EventArgumentsDone: "function_call", api.EventCodeInProgress: "code_interpreter_call", api.EventCodeDelta: "code_interpreter_call",
 		api.EventCodeDone: "code_interpreter_call", api.EventCodeInterpreting: "code_interpreter_call",
 		api.EventMCPInProgress: "mcp_call", api.EventMCPArgsDelta: "mcp_call", api.EventMCPArgsDone: "mcp_call", api.EventMCPCompleted: "mcp_call", api.EventMCPFailed: "mcp_call",
+		api.EventMCPListing: "mcp_list_tools", api.EventMCPListed: "mcp_list_tools", api.EventMCPListFailed: "mcp_list_tools",
 		api.EventCodeCompleted: "code_interpreter_call", api.EventPartAdded: item["type"].(string), api.EventPartDone: item["type"].(string),
 	}[name]
 	if kind != item["type"] {
@@ -133,6 +140,12 @@ func (c *client) inside(name string, m map[string]any) {
 		if m["arguments"] != item["arguments"] || m["name"] != item["name"] {
 			c.failf("arguments are %v, the deltas gave %v", m["arguments"], item["arguments"])
 		}
+	case api.EventMCPListing:
+		c.step(item, "", "listing")
+	case api.EventMCPListed:
+		c.step(item, "listing", "listed")
+	case api.EventMCPListFailed:
+		c.step(item, "listing", "failed")
 	case api.EventMCPInProgress:
 		c.step(item, "", "begun")
 	case api.EventMCPArgsDelta:
@@ -220,15 +233,23 @@ func (c *client) itemDone(m map[string]any) {
 		}
 		c.output[i]["output"], c.output[i]["error"] = item["output"], item["error"]
 	}
+	if item["type"] == "mcp_list_tools" {
+		if was := c.hosted[item["id"].(string)]; was != "listed" && was != "failed" || (item["error"] != nil) != (was == "failed") {
+			c.failf("a list that is %s is done as %v", was, item)
+		}
+		c.output[i]["tools"], c.output[i]["error"] = item["tools"], item["error"]
+	}
 	// What is only known at the end is new; everything else must be what the events before said.
-	c.output[i]["status"] = item["status"]
+	if !statusless[item["type"].(string)] {
+		c.output[i]["status"] = item["status"]
+	}
 	if sealed, ok := item["encrypted_content"]; ok {
 		c.output[i]["encrypted_content"] = sealed
 	}
 	if got, want := encode(c.t, item), encode(c.t, c.output[i]); got != want {
 		c.failf("the finished item differs from the stream:\n got %s\nwant %s", got, want)
 	}
-	if item["status"] != api.Completed && item["status"] != api.Incomplete && (item["status"] != api.Failed || item["type"] != "code_interpreter_call" && item["type"] != "mcp_call") {
+	if !statusless[item["type"].(string)] && item["status"] != api.Completed && item["status"] != api.Incomplete && (item["status"] != api.Failed || item["type"] != "code_interpreter_call" && item["type"] != "mcp_call") {
 		c.failf("an item ends with status %v", item["status"])
 	}
 	// Every item that goes out can come back in.

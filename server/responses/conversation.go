@@ -27,6 +27,10 @@ type conversation struct {
 	entries []entry
 	calls   map[string]string // call id → recipient, of all calls so far
 	unseal  func(string) (string, bool)
+
+	listings  map[string]*api.MCPListTools // the last list of each MCP server's tools, by its label
+	approvals map[string]*approval         // requests for approvals, by their ids
+	approved  []*approval                  // by the input, and not made yet
 }
 
 // add appends what the item is to the model, which is nothing for an item of an unknown type. tokens are the item's
@@ -52,9 +56,23 @@ func (c *conversation) add(item api.Item, tokens []int32, param string) *api.Err
 	case *api.CustomToolCallOutput:
 		return c.answer(i.CallID, i.Output, param)
 	case *api.RawItem:
+	case *api.MCPListTools:
+		if i.Error == nil {
+			c.listings[i.ServerLabel] = i
+		}
+	case *api.MCPApprovalRequest:
+		c.asked(i, tokens)
+	case *api.MCPApprovalResponse:
+		return c.decided(i, param)
 	case *api.ItemReference:
 		return api.BadRequest("item_not_found", param+".id", "Item with id '%s' not found.", i.ID)
 	default:
+		if call, ok := item.(*api.MCPCall); ok {
+			c.outdate(call)
+			if c.made(call, tokens) {
+				return nil
+			}
+		}
 		kind := hostedItem(item)
 		if kind == nil {
 			panic(fmt.Sprintf("item of type %T", item))

@@ -15,6 +15,7 @@ import (
 type hosted struct {
 	kind     string   // type of the request's tool
 	tool     string   // name in the toolhost.Set
+	label    string   // by which tool choices and approvals mean it, among those of its kind
 	callable bool     // it may be called now
 	only     []string // functions of it that may be called; nil = all
 	settings []byte   // what the request says of how it is to work, for the tool; nil = nothing
@@ -40,6 +41,18 @@ type hosted struct {
 	ended    func(o *toolhost.Outcome) (event string)
 	finished func(added api.Item, input string, o *toolhost.Outcome) api.Item
 
+	// What depends on the context, of which nothing was generated yet. attend looks at it and returns what must be learnt before
+	// the model can be shown the tool, nil for nothing. It may be nil.
+	attend func(c *conversation) *preparation
+
+	// Calls that the client must approve. All or none are nil: asks reports whether those of a function are, question makes the
+	// item that asks for a call, approve reports whether such an item is one of this tool, and resume makes the item of
+	// its call.
+	asks     func(function string) bool
+	question func(function, arguments string) api.Item
+	approve  func(request *api.MCPApprovalRequest) bool
+	resume   func(request *api.MCPApprovalRequest) (item api.Item, function string)
+
 	// What outlives a response. All may be nil: acquire is called before anything is generated, does not wait for other
 	// responses, and its error is the client's; ready before each round with a call, waits for what acquire asked for; load at
 	// the first call; save behind each round with a call, with nil if what the calls left is lost; keep at the end of a
@@ -53,6 +66,16 @@ type hosted struct {
 
 	// page is what the display of the tool with a number shows, for citations of the model. It may be nil.
 	page func(ctx context.Context, cursor int) (webPage, bool)
+}
+
+// A preparation is what a tool has to learn elsewhere before the model can be shown it. The steps of all tools are at work at the
+// same time.
+type preparation struct {
+	item    func() api.Item // as it is added
+	running string          // type of the event behind that
+	quiet   bool            // the item is shown only if done has one
+	work    func(ctx context.Context)
+	done    func(added api.Item) (event string, item api.Item) // nil: there is nothing to show
 }
 
 // A declaration says where the model is told of a tool: those that it was trained with are in the system message, others in
@@ -77,12 +100,13 @@ type hostedKind struct {
 }
 
 // hostedKinds is the table of the tools that this server runs.
-var hostedKinds = []hostedKind{pythonKind, pluginKind, browserKind}
+var hostedKinds = []hostedKind{pythonKind, pluginKind, browserKind, mcpKind}
 
 // readHosted makes the hosted tool of a request's tool at param, nil if it is not there.
 func (s *Service) readHosted(p *plan, t api.Tool, param string) (*hosted, *api.Error) {
+	t = s.o.MCP.meant(t)
 	i := slices.IndexFunc(hostedKinds, func(k hostedKind) bool { return k.tool == api.ToolKind(t) })
-	if i < 0 || p.tools == nil {
+	if i < 0 {
 		return nil, nil
 	}
 	h, err := hostedKinds[i].read(s, p, t, param)
@@ -126,9 +150,9 @@ func (h *hosted) callableNow() (calls []harmony.Call) {
 	return calls
 }
 
-// has reports whether the tool is the one that a tool choice names, and has what that names of it.
+// has reports whether the tool is the one that a tool choice names, and has what that names of it, as far as that is known.
 func (h *hosted) has(t api.OtherTool) bool {
-	return h.kind == t.Type && (t.Name == "" || t.Name == h.tool) && (t.Tool == "" || slices.ContainsFunc(h.calls, func(c harmony.Call) bool {
+	return h.kind == t.Type && (t.Name == "" || t.Name == h.label) && (t.Tool == "" || h.calls == nil || slices.ContainsFunc(h.calls, func(c harmony.Call) bool {
 		function, _ := h.accepts(c.Recipient)
 		return function == t.Tool
 	}))
@@ -165,7 +189,7 @@ func (p *plan) acquire(ctx context.Context) error {
 }
 
 func (p *plan) release() {
-	for _, h := range p.hosted {
+	for _, h := range p.all {
 		if h.release != nil {
 			h.release()
 		}

@@ -21,6 +21,7 @@ type message struct {
 	visible  bool     // it is an answer or a preamble: stop strings and log-probabilities apply
 	tool     *hosted  // it is a call of a tool of ours
 	function string   // of the tool
+	asks     bool     // the client must approve the call
 	held     string   // input of the call that may turn out to be wrapped in something
 	flows    bool     // it is not: input goes out as it comes
 	cites    *citer   // of the citations in it; nil: they are text
@@ -41,7 +42,9 @@ func (r *Run) route(h *harmony.Header) {
 		m.streams = []stream{arguments}
 	case tool != nil && r.mayHost(tool, function):
 		m.tool, m.function = tool, function
-		m.item, m.streams = tool.item(r.ctx, function), []stream{tool.input}
+		if m.asks = tool.asks != nil && tool.asks(function); !m.asks {
+			m.item, m.streams = tool.item(r.ctx, function), []stream{tool.input}
+		}
 	case h.Recipient != "":
 	case h.Channel == harmony.ChannelAnalysis:
 		m.item = &api.Reasoning{ID: r.s.newID("rs"), Status: api.InProgress, Summary: []api.Part{}}
@@ -127,7 +130,9 @@ func (m *message) hold(text string) string {
 	if m.flows {
 		return text
 	}
-	m.held += text
+	if m.held += text; m.asks {
+		return ""
+	}
 	beginning := strings.TrimSpace(m.held)
 	if m.tool.wrapped != nil && (beginning == "" || m.tool.wrapped(beginning)) {
 		return ""
@@ -143,7 +148,7 @@ func (r *Run) endMessage(m *harmony.Message, status string) {
 		if r.cite(r.stops.Flush()); r.message.cites != nil {
 			r.showPieces(r.message.cites.flush())
 		}
-	case r.message.held != "" && !r.message.flows:
+	case r.message.held != "" && !r.message.flows && !r.message.asks:
 		r.show(r.message.tool.unwrap(r.message.held))
 	}
 	if r.out.item == nil && status == api.Completed {
@@ -156,6 +161,9 @@ func (r *Run) endMessage(m *harmony.Message, status string) {
 		r.called = true
 	}
 	switch {
+	case r.message.asks && status == api.Completed:
+		r.ask(m)
+	case r.out.item == nil && r.message.asks: // it was cut off: nothing to approve
 	case r.out.item == nil && m.Recipient != "" && status == api.Completed:
 		r.tools.calls = append(r.tools.calls, call{message: *m})
 		r.s.countUnknownCall()

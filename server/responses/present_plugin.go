@@ -52,7 +52,7 @@ func readPlugin(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 		}
 	}
 	namespace := harmony.Namespace{Name: pl.space, Description: spec.Description}
-	h := &hosted{tool: asked.Name, declared: inDeveloper, accepts: pl.accepts, empty: "{}", item: pl.item, input: mcpArguments,
+	h := &hosted{tool: asked.Name, label: asked.Name, declared: inDeveloper, accepts: pl.accepts, empty: "{}", item: pl.item, input: mcpArguments,
 		ended: pluginEnded, finished: finishedPlugin}
 	for _, f := range spec.Functions {
 		if asked.AllowedTools != nil && !slices.Contains(asked.AllowedTools, f.Name) {
@@ -86,6 +86,17 @@ func pluginsOf(set *toolhost.Set) (names []string) {
 		}
 	}
 	return names
+}
+
+// functionName is the model's name of a tool, of what functions may be called.
+func functionName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
+	return name[:min(len(name), 64)]
 }
 
 // theyAre tells a client what there is.
@@ -144,7 +155,7 @@ func finishedPlugin(added api.Item, input string, o *toolhost.Outcome) api.Item 
 	}
 	done.Status, done.Output = api.Completed, &o.Text
 	if o.Failed || o.Err != nil {
-		done.Status, done.Error = api.Failed, api.MCPExecutionError(o.Text)
+		done.Status, done.Error = api.Failed, callError(o)
 	}
 	return &done
 }
@@ -156,7 +167,7 @@ func pluginHistory(item api.Item) (call harmony.Message, result string, ok bool)
 		return harmony.Message{}, "", false
 	}
 	call = assistant(harmony.ChannelCommentary, i.Arguments)
-	call.Recipient, call.ContentType = pluginNamespace(i.ServerLabel)+"."+i.Name, jsonArguments
+	call.Recipient, call.ContentType = pluginNamespace(i.ServerLabel)+"."+functionName(i.Name), jsonArguments
 	switch {
 	case i.Output != nil:
 		return call, *i.Output, true

@@ -7,18 +7,16 @@ import (
 
 	"chorale/inference/harmony"
 	"chorale/inference/sample"
+	"chorale/server/api"
 )
 
 // truncationReserve is how many tokens truncation leaves for an answer whose length the request does not bound.
 const truncationReserve = 4096
 
-// prompt builds the conversation from the history and the input and renders it.
+// prompt renders the conversation and the beginning of the model's message, which does not come yet if approved calls are to be
+// answered first.
 func (s *Service) prompt(p *plan) ([]int32, error) {
-	entries, err := s.entries(p)
-	if err != nil {
-		return nil, err
-	}
-	preamble, entries := p.preamble(withoutFinishedReasoning(entries))
+	preamble, entries := p.preamble(withoutFinishedReasoning(p.talk.entries))
 	prompt, err := s.o.Codec.Render(nil, preamble, harmony.Options{Mode: harmony.Conversation})
 	if err != nil {
 		return nil, fmt.Errorf("render system and developer message: %w", err)
@@ -38,17 +36,20 @@ func (s *Service) prompt(p *plan) ([]int32, error) {
 	for _, body := range bodies[first:] {
 		prompt = append(prompt, body...)
 	}
+	if len(p.approved) > 0 {
+		return prompt, nil
+	}
 	return append(prompt, s.assistantStart...), nil
 }
 
-// entries turns the history and the input into messages. A response of the history is replayed from its tokens, if they
-// are this model's, and from its items otherwise.
-func (s *Service) entries(p *plan) ([]entry, error) {
-	c := &conversation{calls: map[string]string{}, unseal: s.seal.open}
+// converse turns the history and the input into messages, and lets the tools look at them. A response of the history is
+// replayed from its tokens, if they are this model's, and from its items otherwise.
+func (s *Service) converse(p *plan) error {
+	c := &conversation{calls: map[string]string{}, unseal: s.seal.open, listings: map[string]*api.MCPListTools{}, approvals: map[string]*approval{}}
 	for _, record := range p.history {
 		for _, item := range record.Input {
 			if err := c.add(item, nil, "previous_response_id"); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		for _, m := range record.Turn {
@@ -59,7 +60,7 @@ func (s *Service) entries(p *plan) ([]entry, error) {
 			switch {
 			case m.Item != nil:
 				if err := c.add(m.Item, tokens, "previous_response_id"); err != nil {
-					return nil, err
+					return err
 				}
 			case tokens != nil:
 				c.entries = append(c.entries, entry{tokens: tokens})
@@ -68,10 +69,15 @@ func (s *Service) entries(p *plan) ([]entry, error) {
 	}
 	for i, item := range p.input {
 		if err := c.add(item, nil, fmt.Sprintf("input[%d]", i)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c.entries, nil
+	c.undecided()
+	p.talk, p.approved = c, c.approved
+	if err := p.attend(c); err != nil {
+		return err
+	}
+	return nil
 }
 
 // render returns the tokens of a message: the ones that it had when it was written, if they are known. A call is
@@ -145,6 +151,7 @@ func (p *plan) preamble(entries []entry) ([]harmony.Message, []entry) {
 		texts = append(texts, *entries[0].Content[0].(*harmony.Developer).Instructions)
 		entries = entries[1:]
 	}
+	texts = append(texts, p.notes...)
 	if p.formatSection != "" {
 		texts = append(texts, p.formatSection)
 	}

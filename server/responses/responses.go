@@ -59,6 +59,7 @@ type Options struct {
 	// Tools returns those that this server runs for the model now; a response keeps to what it found. It may be nil or return
 	// nil: there are none. Only the ones that a request asks for are shown to the model.
 	Tools        func() *toolhost.Set
+	MCP          MCPOptions      // further tools, of MCP servers
 	ToolLimits   toolhost.Limits // of their calls
 	MaxToolCalls int             // of Tools in one response; 0 = 64
 	MaxToolTime  time.Duration   // for all of those together; 0 = 5 minutes
@@ -95,6 +96,9 @@ type Stats struct {
 type Service struct {
 	o    Options
 	seal *seal
+
+	approvalKey []byte
+	noTools     *toolhost.Set
 
 	maxState       int64   // bytes of state that a response keeps
 	stops          []int32 // tokens at which sampling ends
@@ -145,6 +149,10 @@ func New(o Options) (*Service, error) {
 	if s.seal, err = newSeal(o.Key, o.Random); err != nil {
 		return nil, fmt.Errorf("responses: %w", err)
 	}
+	s.approvalKey = newApprovalKey(o.Key)
+	if s.noTools, err = toolhost.NewSet(); err != nil {
+		return nil, fmt.Errorf("responses: %w", err)
+	}
 	for text, id := range map[string]*int32{"<|end|>": &s.end, "<|call|>": &s.call} {
 		var ok bool
 		if *id, ok = o.Codec.Tokenizer().Special(text); !ok {
@@ -159,8 +167,8 @@ func New(o Options) (*Service, error) {
 // Model returns what the service was configured with.
 func (s *Service) Model() ModelInfo { return s.o.Model }
 
-// Create validates the request, which it takes over, and starts to generate. It does not wait for the model. The error
-// is an *api.Error.
+// Create validates the request, which it takes over, and starts to generate, unless tools have to learn something elsewhere
+// first: then Events does. It does not wait for the model or for tools. The error is an *api.Error.
 func (s *Service) Create(ctx context.Context, request *api.Request) (*Run, error) {
 	if len(request.Unknown) > 0 {
 		s.o.Logger.Debug("members of the request ignored", "reason", request.Unknown)
@@ -180,14 +188,11 @@ func (s *Service) create(ctx context.Context, request *api.Request) (*Run, error
 	if err != nil {
 		return nil, err
 	}
-	prompt, err := s.prompt(p)
-	if err != nil {
-		return nil, err
-	}
-	r := &Run{s: s, plan: p, tokens: prompt, stops: newStops(p.stop), out: emitter{response: p.response}}
+	r := &Run{s: s, plan: p, stops: newStops(p.stop), out: emitter{response: p.response}}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	if err := s.enter(r); err != nil {
 		r.cancel(nil)
+		p.release()
 		return nil, err
 	}
 	if err := p.acquire(r.ctx); err != nil {
@@ -197,9 +202,11 @@ func (s *Service) create(ctx context.Context, request *api.Request) (*Run, error
 		s.leave(r)
 		return nil, err
 	}
-	if r.generation, err = s.start(r.ctx, p, prompt, 0); err != nil {
-		s.leave(r)
-		return nil, err
+	if len(p.steps) == 0 { // otherwise, what the model is shown is not known yet
+		if err := r.start(); err != nil {
+			s.leave(r)
+			return nil, err
+		}
 	}
 	limit := time.AfterFunc(s.o.MaxDuration, func() { r.cancel(errTooLong) })
 	context.AfterFunc(r.ctx, func() {

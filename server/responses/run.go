@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -72,8 +73,76 @@ func (r *Run) Events() iter.Seq[api.Event] {
 		defer r.s.leave(r)
 		r.out.yield = yield
 		r.out.begin()
+		if r.generation == nil {
+			if err := r.prepare(); err != nil {
+				r.conclude(r.unprepared(err))
+				return
+			}
+		}
 		r.conclude(r.generate())
 	}
+}
+
+// start renders the prompt and lets the engine begin.
+func (r *Run) start() (err error) {
+	if r.tokens, err = r.s.prompt(r.plan); err != nil {
+		return err
+	}
+	if len(r.plan.approved) > 0 {
+		r.resumeApproved()
+		if err := r.answer(); err != nil {
+			return err
+		}
+	}
+	if r.plan.must == harmony.MustCall && len(r.plan.gate(0).Calls) == 0 {
+		return api.BadRequest("tools_unavailable", "tool_choice", "No tool that 'tool_choice' requires could be reached, or has what it names.")
+	}
+	r.generation, err = r.s.start(r.ctx, r.plan, r.tokens, 0)
+	return err
+}
+
+// prepare lets the tools take their steps, which the client sees, and starts.
+func (r *Run) prepare() error {
+	steps := r.plan.steps
+	added, places := make([]api.Item, len(steps)), make([]place, len(steps))
+	announce := func(i int) {
+		r.out.open(added[i], nil)
+		places[i] = r.out.suspend()
+		r.out.toolEvent(places[i], steps[i].running)
+	}
+	var wg sync.WaitGroup
+	for i, step := range steps {
+		if added[i] = step.item(); !step.quiet {
+			announce(i)
+		}
+		wg.Go(func() { step.work(r.ctx) })
+	}
+	wg.Wait()
+	for i, step := range steps {
+		event, item := step.done(added[i])
+		if item == nil {
+			continue
+		}
+		if step.quiet {
+			announce(i)
+		}
+		r.out.toolEvent(places[i], event)
+		r.out.complete(places[i], item)
+		r.turn = append(r.turn, store.Message{Item: item})
+	}
+	if r.ctx.Err() != nil || r.out.gone {
+		return errInterrupted
+	}
+	return r.start()
+}
+
+// unprepared is the outcome of a response that could not begin to generate.
+func (r *Run) unprepared(err error) outcome {
+	var refused *api.Error
+	if r.ctx.Err() == nil && !r.out.gone && !errors.Is(err, errFull) && errors.As(r.s.publicError(err), &refused) {
+		return outcome{api.Failed, &api.ResponseError{Code: refused.Code, Message: refused.Message}}
+	}
+	return r.interrupted(err)
 }
 
 // generate is the turn: it runs until the model is done, and on after each round of calls that are answered here.

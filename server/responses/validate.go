@@ -34,6 +34,11 @@ type plan struct {
 	callable      []string           // names of those that it may call now
 	tools         *toolhost.Set      // that this server has, as the response found them; nil = none
 	hosted        []*hosted          // those of them that the request has
+	all           []*hosted          // those and the ones that tool_choice hides
+	steps         []*preparation     // that tools take before anything is generated
+	approved      []*approval        // calls that the client has approved, to be made first
+	talk          *conversation      // the context
+	notes         []string           // that the model is told by this server
 	maxToolCalls  int                // of those
 	must          harmony.CallMode   // whether it must call something
 
@@ -48,28 +53,39 @@ type plan struct {
 }
 
 // plan validates a request against the model, the tools and the store.
-func (s *Service) plan(ctx context.Context, r *api.Request) (*plan, error) {
-	p := &plan{input: r.Input, instructions: r.Instructions, stop: r.Stop,
+func (s *Service) plan(ctx context.Context, r *api.Request) (p *plan, err error) {
+	defer func() {
+		if err != nil && p != nil {
+			p.release()
+		}
+	}()
+	p = &plan{input: r.Input, instructions: r.Instructions, stop: r.Stop,
 		began: s.o.Now(), truncate: r.Truncation == "auto", summarise: r.Reasoning.Summary != nil,
 		include: r.Include}
 	if s.o.Tools != nil {
 		p.tools = s.o.Tools()
 	}
+	if p.tools == nil {
+		p.tools = s.noTools
+	}
 	p.logprobs, p.sealed = p.includes("message.output_text.logprobs"), p.includes("reasoning.encrypted_content")
 	if err := s.checkSupported(r); err != nil {
-		return nil, err
+		return p, err
 	}
 	p.response = s.echo(r)
 	p.effort = p.readEffort(r.Reasoning.Effort)
 	for _, step := range []func(*api.Request) *api.Error{s.readTools(p), p.readToolChoice, p.readFormat, s.readSampling(p)} {
 		if err := step(r); err != nil {
-			return nil, err
+			return p, err
 		}
 	}
 	if err := s.loadHistory(ctx, p, r.PreviousResponseID); err != nil {
-		return nil, err
+		return p, err
 	}
-	return p, s.prepareInput(ctx, p)
+	if err := s.prepareInput(ctx, p); err != nil {
+		return p, err
+	}
+	return p, s.converse(p)
 }
 
 func (p *plan) includes(what string) bool { return slices.Contains(p.include, what) }
@@ -222,6 +238,7 @@ func (s *Service) readTools(p *plan) func(*api.Request) *api.Error {
 				return api.BadRequest("invalid_value", param, "Invalid '%s': there is another tool of type '%s'.", param, h.kind)
 			default:
 				p.hosted = append(p.hosted, h)
+				p.all = p.hosted
 			}
 		}
 		return nil
@@ -452,6 +469,12 @@ func idPrefix(item api.Item) string {
 		return "ci"
 	case *api.MCPCall:
 		return "mcp"
+	case *api.MCPListTools:
+		return "mcpl"
+	case *api.MCPApprovalRequest:
+		return approvalPrefix
+	case *api.MCPApprovalResponse:
+		return "mcpa"
 	default:
 		return "item"
 	}
