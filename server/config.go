@@ -14,7 +14,7 @@ import (
 )
 
 // A config is where a setting's value comes from when it is not on the command line: the environment, then the YAML
-// file that --config names. Its keys are the names of the flags. Everything is read once, before a command starts.
+// file that --config names. Its keys are the names of the flags, and mcp-servers, which has keys of its own. Everything is read once, before a command starts.
 type config struct {
 	path  string
 	known map[string]bool // flags that may stand in the file
@@ -65,9 +65,12 @@ func readConfig(path string, known map[string]bool) (map[string]any, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if key == mcpServersKey {
+			continue
+		}
 		if !known[key] {
 			return nil, fmt.Errorf("%s: unknown key %q; the keys are %s", path, key,
-				strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+				strings.Join(append(slices.Sorted(maps.Keys(known)), mcpServersKey), ", "))
 		}
 		if _, nested := values[key].(map[string]any); nested {
 			return nil, fmt.Errorf("%s: key %q has keys of its own; it takes one value or a list", path, key)

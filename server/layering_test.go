@@ -104,6 +104,7 @@ var layering = map[string][]edge{
 		{"server/store", "previous responses"},
 		{"server/containers", "what code of earlier responses has left"},
 		{"toolhost", "runs the tools that the server has"},
+		{"toolhost/mcp", "servers that requests bring with them; an interface of our own would repeat its listings and errors"},
 		{"inference/engine", "generates"},
 		{"inference/sample", "sampling parameters and stop strings"},
 		{"inference/harmony", "messages to tokens and back"},

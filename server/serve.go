@@ -35,7 +35,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 
    chorale serve --model ./gpt-oss-20b --listen 0.0.0.0:8000 --api-key-file keys.txt
    chorale serve --listen 127.0.0.1:0 --ready-file address.txt    any free port, for scripts`,
-		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), mcpServeFlags(cfg), []cli.Flag{
+		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), mcpServeFlags(cfg), mcpServersFlags(cfg), []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on; port 0 is any free one", Sources: cfg.sources("listen")},
 			&cli.StringFlag{Name: "ready-file", Usage: "write the address to `FILE` once requests are answered", TakesFile: true},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
@@ -54,7 +54,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second signal ends the process without waiting
-			return serve(ctx, c, newLogger(c, std.err))
+			return serve(ctx, c, cfg, newLogger(c, std.err))
 		},
 	}
 }
@@ -81,7 +81,7 @@ func newLogger(c *cli.Command, w io.Writer) *slog.Logger {
 }
 
 // serve runs until ctx ends. The address is taken first, so that a second server on it fails before it loads anything.
-func serve(ctx context.Context, c *cli.Command, log *slog.Logger) error {
+func serve(ctx context.Context, c *cli.Command, cfg *config, log *slog.Logger) error {
 	keys, err := apiKeys(c)
 	if err != nil {
 		return err
@@ -105,6 +105,9 @@ func serve(ctx context.Context, c *cli.Command, log *slog.Logger) error {
 		return err
 	}
 	o.mcp = newMCPOptions(c)
+	if o.servers, err = newMCPServersOptions(c, cfg); err != nil {
+		return err
+	}
 	o.http = httpd.Options{
 		APIKeys: keys, AllowOrigins: c.StringSlice("cors-origin"), MaxBodyBytes: int64(c.Int("max-body-mib")) << 20,
 		KeepAlive: c.Duration("keepalive"), DrainTimeout: c.Duration("drain-timeout"),

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -21,7 +22,6 @@ import (
 	"chorale/server/metrics"
 	"chorale/server/responses"
 	"chorale/server/store"
-	"chorale/toolhost"
 )
 
 // modelFlags choose a model and how much of the machine it gets.
@@ -54,6 +54,7 @@ type stackOptions struct {
 	python                            pythonOptions
 	plugins                           pluginsOptions
 	mcp                               mcpOptions
+	servers                           mcpServersOptions
 	store                             string // path, or ":memory:"
 	sealKey                           []byte // nil: a new one
 	storeMaxAge                       time.Duration
@@ -122,13 +123,18 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	tools, err := s.openTools(ctx, o)
+	servers, err := o.servers.open(ctx, o.log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, servers.close)
+	tools, err := s.openTools(ctx, o, servers)
 	if err != nil {
 		return err
 	}
 	service, err := responses.New(responses.Options{
 		Engine: e, Codec: codec, Store: db, Logger: o.log, Key: o.sealKey, MaxOutputTokens: o.maxOutputTokens,
-		Tools: tools.tools, Containers: kept,
+		Tools: tools.tools, Containers: kept, MCP: servers.options,
 		Model: responses.ModelInfo{ID: s.model.id, MaxContext: e.MaxContext(), Vocab: runner.KV().Vocab, Demo: s.model.demo},
 	})
 	if err != nil {
@@ -149,9 +155,9 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 }
 
 // openTools starts the tools that this server runs for models. They are closed when none of them hangs any more, or soon.
-func (s *stack) openTools(ctx context.Context, o stackOptions) (*toolbox, error) {
-	var tools []toolhost.Tool
-	if o.python.enabled {
+func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServers) (*toolbox, error) {
+	tools := slices.Clone(servers.tools)
+	if o.python.enabled && !servers.has("python") {
 		for _, path := range o.python.packages { // a mistake in the command should end it, which starting beside the rest cannot
 			if _, err := os.Stat(path); err != nil {
 				return nil, fmt.Errorf("python packages: %w", err)

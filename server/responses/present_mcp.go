@@ -43,6 +43,8 @@ type MCPServer struct {
 	// Tool is the type of request tools that mean this server too, such as code_interpreter: requests by the label are then
 	// read as those. "" = none
 	Tool string
+	// Namespace is the model's name for the server, where that is trained; "" = by the label.
+	Namespace string
 	// NoApproval is what is right when a request does not say which calls need an approval: none does. Otherwise all do.
 	NoApproval bool
 	// AnyURL ignores a server_url in requests, as vLLM does; otherwise a URL means another server.
@@ -63,6 +65,7 @@ type mcpServer struct {
 	asked    *api.MCPTool
 	param    string
 	space    string // the namespace
+	entry    string // name in the toolhost.Set
 	operator *MCPServer
 	client   *mcp.Client
 	secrets  []string // of the request, and no longer so in what the server says
@@ -87,8 +90,11 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 	if err := m.find(); err != nil {
 		return nil, err
 	}
-	if _, taken := p.tools.Spec(m.space); taken {
-		m.space = "mcp_" + m.space
+	if m.operator != nil && m.operator.Namespace != "" {
+		m.space = m.operator.Namespace
+	}
+	if m.entry = asked.ServerLabel; slices.ContainsFunc(p.tools.Specs(), func(s toolhost.Spec) bool { return s.Name == m.entry }) {
+		m.entry = "mcp_" + m.entry
 	}
 	if slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.namespace.Name == m.space }) {
 		return nil, api.BadRequest("invalid_value", param+".server_label", "Invalid '%s.server_label': there is another tool with the label '%s'.", param, asked.ServerLabel)
@@ -99,7 +105,7 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 	if asked.DeferLoading {
 		p.warn(param+".defer_loading", "Tools are not deferred by this server: the model sees all of them at once. 'allowed_tools' makes them fewer.")
 	}
-	m.host = &hosted{tool: m.space, label: asked.ServerLabel, declared: inDeveloper, accepts: m.accepts, empty: "{}", item: m.item, input: mcpArguments,
+	m.host = &hosted{tool: m.entry, label: asked.ServerLabel, declared: inDeveloper, accepts: m.accepts, empty: "{}", item: m.item, input: mcpArguments,
 		ended: pluginEnded, finished: finishedPlugin, namespace: harmony.Namespace{Name: m.space},
 		attend: m.attend, asks: m.asks, question: m.question, approve: m.approve, resume: m.resume}
 	if m.operator == nil {
@@ -368,7 +374,7 @@ func (m *mcpServer) register(functions []toolhost.Function) {
 	if len(functions) == 0 {
 		return
 	}
-	set, err := m.plan.tools.With(&mcpTool{m, toolhost.Spec{Name: m.space, Functions: functions, Independent: true}})
+	set, err := m.plan.tools.With(&mcpTool{m, toolhost.Spec{Name: m.entry, Functions: functions, Independent: true}})
 	if err != nil {
 		panic(err) // names are checked
 	}
@@ -437,20 +443,20 @@ func (m *mcpServer) failed(err error) toolhost.Result {
 
 // callError is the error of a failed call in OpenAI's form.
 func callError(o *toolhost.Outcome) json.RawMessage {
-	var http *mcp.HTTPError
-	var protocol *mcp.ProtocolError
 	var changed *changedError
-	switch {
-	case errors.As(o.Failure, &changed):
-		return api.MCPProtocolError(codeChanged, o.Text)
-	case errors.As(o.Failure, &http):
-		return api.MCPHTTPError(http.Status, o.Text)
-	case errors.As(o.Failure, &protocol):
-		return api.MCPProtocolError(protocol.Code, o.Text)
-	case o.Failure != nil: // it could not be reached
-		return api.MCPHTTPError(0, o.Text)
-	default:
+	if o.Failure == nil {
 		return api.MCPExecutionError(o.Text)
+	}
+	if errors.As(o.Failure, &changed) {
+		return api.MCPProtocolError(codeChanged, o.Text)
+	}
+	switch kind, code := mcp.KindOf(o.Failure); kind {
+	case mcp.KindHTTP:
+		return api.MCPHTTPError(code, o.Text)
+	case mcp.KindArguments:
+		return api.MCPExecutionError(o.Text)
+	default:
+		return api.MCPProtocolError(code, o.Text)
 	}
 }
 
