@@ -68,9 +68,13 @@ var layering = map[string][]edge{
 		{"inference/checkpoint", "the embedded model is an ordinary checkpoint"},
 		{"inference/tokenizer", "its table is the head of o200k_harmony"},
 	},
-	"server/store":            {{"server/api", "what it stores"}},
-	"sandbox/python":          {{"sandbox", "the interpreter is a guest"}},
-	"toolhost/browser/search": nil, // queries in, results out
+	"server/store":   {{"server/api", "what it stores"}},
+	"sandbox/python": {{"sandbox", "the interpreter is a guest"}},
+	"toolhost/browser/search": {
+		{"toolhost", "plugins and MCP servers can search"},
+		{"toolhost/egress", "engines are asked through it"},
+		{"toolhost/browser/page", "text of a folder's documents"},
+	},
 	"toolhost/browser": {
 		{"toolhost", "the tool is one of its"},
 		{"toolhost/browser/page", "what it shows"},
@@ -131,7 +135,7 @@ var layering = map[string][]edge{
 // thirdParty names, for every module that must stay behind one package, where it may be imported.
 var thirdParty = map[string][]string{
 	"github.com/labstack/echo/v4":              {"server/httpd"},
-	"modernc.org/sqlite":                       {"server/store"},
+	"modernc.org/sqlite":                       {"server/store", "toolhost/browser/search"},
 	"github.com/prometheus/client_golang":      {"server/metrics"},
 	"github.com/urfave/cli/v3":                 {"server"},
 	"go.yaml.in/yaml/v4":                       {"server"},
