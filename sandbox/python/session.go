@@ -417,6 +417,8 @@ type request struct {
 	Stateful bool   `json:"stateful"`
 	Filename string `json:"filename"`
 	Echo     bool   `json:"echo"`
+	// Program stands in for all of them but the seed.
+	Program *program `json:"program,omitempty"`
 }
 
 // An answer is what py_exec leaves.

@@ -22,7 +22,7 @@ import sys
 import traceback
 import types
 
-from _chorale import loop
+from _chorale import loop, program
 
 # The traceback module imports these when it first shows a traceback; a cell may have taken them away by then.
 import _colorize, tokenize, unicodedata  # noqa: E401, F401
@@ -430,7 +430,7 @@ def exec_json(text):
     if runner.cells:  # nothing is broken before the first cell
         runner.restore()
     request, _ = scan(text, 0)
-    result = runner.exec_cell(request)
+    result = program.execute(runner, request) if "program" in request else runner.exec_cell(request)
     return CODES[result["status"]], to_json(result).encode()
 
 
