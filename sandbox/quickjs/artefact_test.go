@@ -3,13 +3,10 @@ package quickjs
 // These tests are inside the package because what they check has no surface of its own.
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
 	"testing"
-
-	"chorale/sandbox"
 )
 
 // TestArtefactIsWhatTheRecipeMade fails when something in build was edited and the outputs were not made again, or when an
@@ -67,19 +64,4 @@ func hash(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(b))
-}
-
-func TestArtefactIsInstrumented(t *testing.T) {
-	t.Parallel()
-	wasm, err := unpack(moduleFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := sandbox.Instrument(wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(again, wasm) {
-		t.Error("the rewriter adds to the embedded engine: run sandbox/quickjs/build/build.sh instrument manifest")
-	}
 }

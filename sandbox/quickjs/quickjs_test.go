@@ -174,3 +174,14 @@ func BenchmarkLoop(b *testing.B) {
 		b.Fatal(r)
 	}
 }
+// Opening an engine whose native code is in the cache, as a restart does.
+func BenchmarkOpenCached(b *testing.B) {
+	o := quickjs.Options{CacheDir: b.TempDir() + "/cache"}
+	for b.Loop() {
+		e, err := quickjs.Open(b.Context(), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		e.Close()
+	}
+}

@@ -3,10 +3,10 @@
 # else in the repository needs it. It takes a minute.
 #
 #   build.sh            everything
-#   build.sh STEP...    some of: fetch link instrument manifest
+#   build.sh STEP...    some of: fetch link manifest
 #
-# Tools: clang and lld 22 with compiler-rt for wasm32 (libclang-rt-22-dev-wasm32), a wasi-libc of 2024-12 or later, zstd, curl
-# and Go.
+# Tools: clang and lld 22 with compiler-rt for wasm32 (libclang-rt-22-dev-wasm32), a wasi-libc of 2024-12 or later, zstd and
+# curl.
 #
 # Environment, all optional:
 #   WORK     where to build                                     (.cache/quickjs-wasm in the repository)
@@ -51,15 +51,10 @@ link() {
 	q=$WORK/src
 	# shellcheck disable=SC2086 # they are words
 	$cc $flags -mexec-model=reactor --no-wasm-opt -Wl,--stack-first -Wl,-z,stack-size=2097152 -Wl,--strip-all -Wl,--lto-O3 \
-		-I"$q" -o "$WORK/linked.wasm" "$here/main.c" "$q/quickjs.c" "$q/libregexp.c" "$q/libunicode.c" "$q/dtoa.c" -lm
+		-I"$q" -o "$WORK/quickjs.wasm" "$here/main.c" "$q/quickjs.c" "$q/libregexp.c" "$q/libunicode.c" "$q/dtoa.c" -lm
 	cp "$q/LICENSE" "$out/LICENSE"
-}
-
-# instrument adds the checks that let the sandbox stop the guest. When the rewriter in package sandbox changes, this step and
-# the manifest are to be made again.
-instrument() {
-	(cd "$root" && go run ./sandbox/python/build/instrument "$WORK/linked.wasm" "$WORK/quickjs.wasm")
 	zstd -q --ultra -22 -T1 -f "$WORK/quickjs.wasm" -o "$out/quickjs.wasm.zst"
+	chmod 644 "$out/quickjs.wasm.zst"
 }
 
 hash() { sha256sum "$1" | cut -d' ' -f1; }
@@ -84,7 +79,7 @@ manifest() {
 	EOF
 }
 
-for step in ${*:-fetch link instrument manifest}; do
+for step in ${*:-fetch link manifest}; do
 	echo "== $step"
 	"$step"
 done
