@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"mime"
 	"net/http"
@@ -24,6 +25,9 @@ import (
 type Call struct {
 	Tool  string
 	Input json.RawMessage // the arguments, an object; empty: {}
+	// Files are what the plugin finds in /in: Path is the name below it, clean and relative. More than Limits.FileBytes of
+	// them, names and 256 bytes for each included, fail the call.
+	Files []File
 	// Progress gets what the plugin says about its progress, from any goroutine; fraction is 0..1, or negative when it is not
 	// known. It may be nil.
 	Progress func(message string, fraction float64)
@@ -45,7 +49,7 @@ type Result struct {
 	Fuel         int64           // units of sandbox.Limits
 }
 
-// A File is a file of a result.
+// A File is a file of a call or of a result.
 type File struct {
 	Path, MIME string
 	Data       []byte
@@ -130,6 +134,7 @@ type work struct {
 	stdout *collector
 	log    *tail
 	tmp    *sandbox.Mem
+	in     *sandbox.Mem
 	out    *sandbox.Mem
 	usage  sandbox.Usage
 }
@@ -157,6 +162,9 @@ func (s *grantee) call(ctx context.Context, t *tool, c Call) (Result, error) {
 	defer stop(nil)
 	w := s.work(stop, c)
 	w.tool, w.input = t, c.Input
+	if r, err := w.put(c.Files); err != nil || r.Failed {
+		return r, err
+	}
 	began := time.Now()
 	a, err := s.runner.run(ctx, w)
 	wall := time.Since(began)
@@ -187,19 +195,22 @@ func (s *grantee) work(stop context.CancelCauseFunc, c Call) *work {
 			Limits: host.Limits{LogBytes: int(s.limits.LogBytes)}, Record: c.Record, Replay: c.Replay,
 		}),
 		tmp: sandbox.NewMem(s.limits.FileBytes, maxFiles),
+		in:  sandbox.NewMem(s.limits.FileBytes, maxFiles),
 		out: sandbox.NewMem(s.limits.FileBytes, maxFiles),
 	}
 }
 
 const (
-	maxFiles = 256 // in each of /tmp and /out
+	maxFiles = 256 // in each of /tmp, /in and /out
 	maxOpen  = 64  // files and directories
 )
 
 // config is what the guest sees. The mounts stand in the same order for every call, since guests remember them by number.
 func (w *work) config(name string) sandbox.Config {
 	l := w.s.limits
-	mounts := []sandbox.Mount{{Path: "/tmp", FS: w.tmp}, {Path: "/out", FS: w.out}, {Path: "/host", FS: w.host}}
+	mounts := []sandbox.Mount{
+		{Path: "/tmp", FS: w.tmp}, {Path: "/in", FS: w.in, ReadOnly: true}, {Path: "/out", FS: w.out}, {Path: "/host", FS: w.host},
+	}
 	return sandbox.Config{
 		Limits: sandbox.Limits{
 			Memory: l.MemoryBytes, Wall: time.Duration(l.TimeoutMS) * time.Millisecond, Files: maxOpen,
@@ -299,9 +310,30 @@ func (t *tool) checkOutput(p []byte) error {
 	return nil
 }
 
+// put puts the files of a call into /in. Too many of them are a result that says so.
+func (w *work) put(files []File) (Result, error) {
+	for _, f := range files {
+		if !fs.ValidPath(f.Path) || f.Path == "." {
+			return Result{}, fmt.Errorf("file %q: its path must be relative and clean", f.Path)
+		}
+		err := w.in.WriteFile(f.Path, f.Data)
+		if err == nil && !f.Modified.IsZero() {
+			err = w.in.SetTimes(f.Path, -1, f.Modified.UnixNano())
+		}
+		switch {
+		case errors.Is(err, sandbox.ENOSPC):
+			return Result{Failed: true, Text: fmt.Sprintf("The files are too many or too large: the tool takes %d bytes (limit file_bytes) and %d files.",
+				w.s.limits.FileBytes, maxFiles)}, nil
+		case err != nil:
+			return Result{}, fmt.Errorf("file %q: %w", f.Path, err)
+		}
+	}
+	return Result{}, nil
+}
+
 // written returns the files of a directory and what is below it.
-func written(fs *sandbox.Mem) ([]File, error) {
-	if _, n := fs.Usage(); n == 0 {
+func written(out *sandbox.Mem) ([]File, error) {
+	if _, n := out.Usage(); n == 0 {
 		return nil, nil
 	}
 	var files []File
@@ -309,7 +341,7 @@ func written(fs *sandbox.Mem) ([]File, error) {
 	for len(dirs) > 0 {
 		dir := dirs[0]
 		dirs = dirs[1:]
-		d, err := fs.Open(dir, sandbox.Directory)
+		d, err := out.Open(dir, sandbox.Directory)
 		if err != nil {
 			return nil, err
 		}
@@ -323,11 +355,11 @@ func written(fs *sandbox.Mem) ([]File, error) {
 				dirs = append(dirs, name)
 				continue
 			}
-			data, err := fs.ReadFile(name)
+			data, err := out.ReadFile(name)
 			if err != nil {
 				return nil, err
 			}
-			info, err := fs.Stat(name)
+			info, err := out.Stat(name)
 			if err != nil {
 				return nil, err
 			}

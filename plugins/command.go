@@ -35,6 +35,11 @@ func (c *command) run(ctx context.Context, w *work) (answer, error) {
 	defer in.Close()
 	code, err := in.Run(ctx)
 	w.usage = in.Usage()
+	return w.exited(code, err)
+}
+
+// exited makes an answer of a program's exit code.
+func (w *work) exited(code uint32, err error) (answer, error) {
 	switch {
 	case err != nil:
 		return answer{}, err

@@ -139,11 +139,11 @@ type EnvPermission struct {
 
 // Limits bound a plugin. Zero fields are the defaults.
 type Limits struct {
-	MemoryBytes  int64 `json:"memory_bytes,omitempty"`  // of linear memory of an instance; 64 MiB
+	MemoryBytes  int64 `json:"memory_bytes,omitempty"`  // of linear memory of an instance, of a script beside its interpreter; 64 MiB
 	TimeoutMS    int64 `json:"timeout_ms,omitempty"`    // of a call, start included, waiting for a place not; 10,000
 	OutputBytes  int64 `json:"output_bytes,omitempty"`  // of a result; more is a failure; 1 MiB
 	LogBytes     int64 `json:"log_bytes,omitempty"`     // of a call's log; more is dropped; 64 KiB
-	FileBytes    int64 `json:"file_bytes,omitempty"`    // of /tmp and of /out; 16 MiB each
+	FileBytes    int64 `json:"file_bytes,omitempty"`    // of /tmp, of /in and of /out; 16 MiB each
 	HTTPRequests int64 `json:"http_requests,omitempty"` // of a call; 16
 	HTTPBytes    int64 `json:"http_bytes,omitempty"`    // of the responses of a call; 8 MiB
 	Concurrency  int64 `json:"concurrency,omitempty"`   // calls that run at the same time; 8
@@ -391,8 +391,8 @@ func (s *SecretPermission) origin(asked []NetPermission) (url string, ok bool) {
 	return "", false
 }
 
-// ownMounts are the directories that a plugin has from the host.
-var ownMounts = []string{"/host", "/tmp", "/out", "/config"}
+// ownMounts are the directories that a plugin has from the host, and those of Python's libraries.
+var ownMounts = []string{"/host", "/tmp", "/in", "/out", "/config", "/lib", "/extra"}
 
 func (f *FSPermission) check() error {
 	switch {

@@ -18,6 +18,7 @@ type layout struct {
 	imports   map[string][]string // functions, by module
 	exports   map[string]bool     // functions
 	manifest  []byte              // content of the custom section, nil without one
+	script    *scriptFile         // of the custom section, nil without one
 	component bool                // it is a component; nothing else was read
 }
 
@@ -54,13 +55,7 @@ func readLayout(wasm []byte) (*layout, error) {
 		r := &reader{content}
 		switch id {
 		case sectionCustom:
-			if name, err := r.name(); err != nil || name != manifestSection {
-				return err
-			}
-			if l.manifest != nil {
-				return fmt.Errorf("there are two sections %s", manifestSection)
-			}
-			l.manifest = append([]byte{}, r.b...)
+			return r.custom(l)
 		case sectionImport:
 			return r.imports(l)
 		case sectionExport:
@@ -173,6 +168,23 @@ func (r *reader) bytes() ([]byte, error) {
 func (r *reader) name() (string, error) {
 	b, err := r.bytes()
 	return string(b), err
+}
+
+func (r *reader) custom(l *layout) error {
+	name, err := r.name()
+	switch {
+	case err != nil:
+		return err
+	case name == manifestSection && l.manifest != nil, name == scriptSection && l.script != nil:
+		return fmt.Errorf("there are two sections %s", name)
+	case name == manifestSection:
+		l.manifest = append([]byte{}, r.b...)
+	case name == scriptSection:
+		l.script = &scriptFile{}
+		l.script.name, err = r.name()
+		l.script.source = r.b
+	}
+	return err
 }
 
 func (r *reader) imports(l *layout) error {

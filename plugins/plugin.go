@@ -25,9 +25,11 @@ type Options struct {
 	Secrets     func(name string) (value string, ok bool) // by the host's name; nil: there are none
 	// Store opens what a plugin with so many bytes of kv keeps its values in, again for every grant. The stores are the
 	// caller's to close. nil: values are kept in memory, as long as the grant.
-	Store  func(plugin string, bytes int64) (host.Store, error)
-	Logger *slog.Logger                         // gets what plugins log, at debug level; nil: nobody
-	Record func(plugin string, r egress.Record) // gets every request, from any goroutine; may be nil
+	Store func(plugin string, bytes int64) (host.Store, error)
+	// Interpreters run plugins that are scripts, by the ending of their files.
+	Interpreters map[string]Interpreter
+	Logger       *slog.Logger                         // gets what plugins log, at debug level; nil: nobody
+	Record       func(plugin string, r egress.Record) // gets every request, from any goroutine; may be nil
 }
 
 // A Plugin is one version of a plugin, compiled. Its methods are safe for concurrent use.
@@ -36,8 +38,9 @@ type Plugin struct {
 	source   Source
 	abi      ABI
 	options  Options
-	module   *sandbox.Module
-	listed   bool // it said itself which tools it has
+	module   *sandbox.Module // nil of a script
+	script   Script          // nil of a module
+	listed   bool            // it said itself which tools it has
 	tools    map[string]*tool
 	compiled time.Duration
 	counts   counters
@@ -118,7 +121,7 @@ func (p *Plugin) load(ctx context.Context) (err error) {
 			return fmt.Errorf("without a manifest the name of the file is that of the plugin: %w", err)
 		}
 	default:
-		return fmt.Errorf("there is no manifest: neither a file %s.json beside the module nor a section %s in it", p.source.Name, manifestSection)
+		return fmt.Errorf("there is no manifest: neither a file %s.json beside the plugin nor one in it (section %s, block \"/// chorale\")", p.source.Name, manifestSection)
 	}
 	if err := p.fitsHost(); err != nil {
 		return err
@@ -127,7 +130,12 @@ func (p *Plugin) load(ctx context.Context) (err error) {
 		return fmt.Errorf("instance: %q is for reactors, this is a %s, which starts fresh for every call", mode, p.abi)
 	}
 	began := time.Now()
-	if p.module, err = p.compile(ctx); err != nil {
+	if l.script != nil {
+		p.script, err = l.script.compile(ctx, p.options.Interpreters)
+	} else {
+		p.module, err = p.compile(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	p.compiled = time.Since(began)
@@ -228,7 +236,7 @@ func (p *Plugin) Effective() Effective {
 func (p *Plugin) SetGrant(ctx context.Context, g *Grant) error {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if p.module == nil {
+	if p.module == nil && p.script == nil {
 		return ErrClosed
 	}
 	next, err := p.grant(ctx, g)
@@ -302,6 +310,8 @@ func (s *grantee) open(ctx context.Context) error {
 			return err
 		}
 		s.runner = r
+	case ABIScript:
+		s.runner = script{s.plugin.script}
 	case ABIExtism:
 		r, err := newExtism(ctx, s)
 		if err != nil {
@@ -387,6 +397,10 @@ func (p *Plugin) Close() error {
 	if p.module != nil {
 		err = errors.Join(err, p.module.Close())
 		p.module = nil
+	}
+	if p.script != nil {
+		err = errors.Join(err, p.script.Close())
+		p.script = nil
 	}
 	return err
 }

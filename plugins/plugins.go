@@ -1,7 +1,7 @@
 // Package plugins runs WebAssembly modules as tools: drop a file into a folder, and the model can call it.
 //
-// It owns the manifest (what a plugin is and asks for), the grants (what the operator gives it), the three ways to call a
-// module, and the registry of a folder with its hot reload. It does not know HTTP, the model or responses: sandbox runs the
+// It owns the manifest (what a plugin is and asks for), the grants (what the operator gives it), the ways to call a
+// module or a script, and the registry of a folder with its hot reload. It does not know HTTP, the model or responses: sandbox runs the
 // guests, and an adapter makes tools of plugins.
 //
 // A Plugin and a Registry are safe for concurrent use. Every call has an instance of its own; that of a "reuse" reactor is
@@ -9,7 +9,7 @@
 //
 // # Manifest
 //
-// A plugin is NAME.wasm and its manifest, a JSON object, in the file NAME.json beside it or in the module's custom
+// A plugin is NAME.wasm (or a script, see below) and its manifest, a JSON object, in the file NAME.json beside it or in the module's custom
 // section "chorale:manifest" (see Attach). The file wins. A few lines are enough:
 //
 //	{
@@ -31,7 +31,7 @@
 // # What a module finds
 //
 // The arguments were checked against input_schema before. /tmp is empty at the start of a call and vanishes at its end;
-// files written to /out become files of the response; each granted config value is a file /config/KEY (a string as it is,
+// files that came with the request are in /in, read-only; files written to /out become files of the response; each granted config value is a file /config/KEY (a string as it is,
 // anything else as JSON); services of the host are files below /host, see the package plugins/host; granted directories are
 // where the manifest says. There are no other files, no network, and no environment but what is granted. Clocks are
 // real, sleeping works, random numbers are the system's.
@@ -55,6 +55,20 @@
 // manifest says what the next call finds: "fresh" a new instance, "reset" (the fast one) the state right after _initialize,
 // "reuse" whatever the last call left. What a language draws at its start from the system's random numbers, such as the seeds
 // of hash tables and generators, is the same in every call with "reset".
+//
+// # A script
+//
+// NAME.py and NAME.js are plugins as they lie there, if the host has an Interpreter for them. Their manifest is NAME.json
+// or a block of comments in the script, as PEP 723 has it (with // in JavaScript):
+//
+//	# /// chorale
+//	# {"name": "units", "version": "1.0.0", "tools": […]}
+//	# ///
+//
+// A script is a program like the above: arguments on stdin, argv[1] (in Python sys.argv[1]), stdout, stderr, exit codes.
+// JavaScript has that behind it: a module's exports are the tools, see the package sandbox/quickjs. Every call starts the
+// script anew, and they share nothing. A script that does not compile is a plugin that cannot be loaded, with the place in
+// the error. For signing and shipping it is put into a module (NewScript), which needs the same interpreter.
 //
 // # A module is an Extism plugin
 //

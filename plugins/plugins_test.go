@@ -440,7 +440,7 @@ func TestLoadErrors(t *testing.T) {
 		want     string
 	}{
 		{"component", []byte("\x00asm\x0d\x00\x01\x00"), nil, "cargo build --release --target wasm32-wasip1"},
-		{"no manifest", reactor, nil, "neither a file file.json beside the module nor a section chorale:manifest"},
+		{"no manifest", reactor, nil, "neither a file file.json beside the plugin nor one in it (section chorale:manifest"},
 		{"nothing to call", emptyModule, manifest("a"), "exports neither _start"},
 		{"no tools", reactor, manifest(), "tools: there are none"},
 		{"less memory than it begins with", fixture(t, "program.wasm"), needsMemory, "the limit is 65536"},

@@ -146,7 +146,7 @@ func (r *Registry) look(ctx context.Context, now time.Time) error {
 	there := map[string]bool{}
 	for _, d := range list {
 		name := d.Name()
-		if !strings.HasSuffix(name, ".wasm") || strings.HasPrefix(name, ".") {
+		if _, ok := Stem(name); !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
 		s, ok := r.stamp(name)
@@ -175,7 +175,8 @@ func (r *Registry) stamp(name string) (s stamp, ok bool) {
 		return s, false
 	}
 	s.modified[0], s.size[0] = fi.ModTime(), fi.Size()
-	if fi, err := os.Stat(strings.TrimSuffix(file, ".wasm") + ".json"); err == nil {
+	stem, _ := Stem(file)
+	if fi, err := os.Stat(stem + ".json"); err == nil {
 		s.modified[1], s.size[1] = fi.ModTime(), fi.Size()
 	}
 	return s, true

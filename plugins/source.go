@@ -17,9 +17,9 @@ const maxModuleBytes = 256 << 20
 
 // A Source is the content of a plugin: what was hashed is what is run, whatever happens to the files.
 type Source struct {
-	Name     string // of the file, without ".wasm"
-	Wasm     []byte
-	Manifest []byte // of the file beside it or, without one, of the custom section; nil if there is none
+	Name     string // of the file, without its ending
+	Wasm     []byte // a script is in a module as well, see NewScript
+	Manifest []byte // of the file beside it or, without one, of the custom section or the script; nil if there is none
 	hash     string
 }
 
@@ -43,13 +43,23 @@ func NewSource(name string, wasm, manifest []byte) (Source, error) {
 	return Source{Name: name, Wasm: wasm, Manifest: manifest, hash: hex.EncodeToString(sum[:])}, nil
 }
 
-// ReadSource reads NAME.wasm and NAME.json beside it, if that exists.
-func ReadSource(file string) (Source, error) {
-	name, ok := strings.CutSuffix(file, ".wasm")
-	if !ok {
-		return Source{}, fmt.Errorf("plugin %s: the name of the file must end in .wasm", file)
+// Stem is the name of a plugin's file without its ending. It is false for files that are no plugins.
+func Stem(file string) (stem string, ok bool) {
+	for _, ending := range []string{".wasm", EndingPython, EndingJavaScript} {
+		if stem, ok = strings.CutSuffix(file, ending); ok {
+			return stem, true
+		}
 	}
-	wasm, err := readBounded(file, maxModuleBytes)
+	return file, false
+}
+
+// ReadSource reads NAME.wasm, NAME.py or NAME.js, and NAME.json beside it, if that exists.
+func ReadSource(file string) (Source, error) {
+	name, ok := Stem(file)
+	if !ok {
+		return Source{}, fmt.Errorf("plugin %s: the name of the file must end in .wasm, %s or %s", file, EndingPython, EndingJavaScript)
+	}
+	content, err := readBounded(file, maxModuleBytes)
 	if err != nil {
 		return Source{}, err
 	}
@@ -57,7 +67,12 @@ func ReadSource(file string) (Source, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Source{}, err
 	}
-	s, err := NewSource(filepath.Base(name), wasm, manifest)
+	var s Source
+	if strings.HasSuffix(file, ".wasm") {
+		s, err = NewSource(filepath.Base(name), content, manifest)
+	} else {
+		s, err = NewScript(filepath.Base(file), content, manifest)
+	}
 	if err != nil {
 		return Source{}, fmt.Errorf("plugin %s: %w", file, err)
 	}
@@ -95,6 +110,7 @@ const (
 	ABICommand ABI = "command"
 	ABIReactor ABI = "reactor"
 	ABIExtism  ABI = "extism"
+	ABIScript  ABI = "script"
 )
 
 // A ComponentError says that the file is a component, which cannot be run here.
@@ -137,6 +153,8 @@ func (l *layout) abi() (ABI, error) {
 	switch {
 	case l.component:
 		return "", &ComponentError{}
+	case l.script != nil:
+		return ABIScript, nil
 	case l.imports[extismModule] != nil:
 		return ABIExtism, nil
 	case l.exports[exportCall] && l.exports[exportAlloc]:

@@ -193,14 +193,19 @@ func checkPython(ctx context.Context, o pythonOptions) (found string, err error)
 }
 
 // checkPlugins loads the plugins of the folder as a server would. wrong is what is wrong with the options.
-func checkPlugins(ctx context.Context, o pluginsOptions, wrong error) (string, error) {
+func checkPlugins(ctx context.Context, o pluginsOptions, wrong error) (found string, err error) {
 	if wrong != nil {
 		return "", wrong
 	}
-	files, err := filepath.Glob(filepath.Join(o.dir, "*.wasm"))
+	files, err := filepath.Glob(filepath.Join(o.dir, "[^.]*"))
+	scripts := newLazyScripts(ctx, o.cacheDir)
+	defer func() { err = errors.Join(err, scripts.close()) }()
 	var ready []string
 	for _, file := range files {
-		p, failed := plugins.Open(ctx, file, plugins.Options{CacheDir: o.cache, HostVersion: buildVersion()})
+		if _, ok := plugins.Stem(file); !ok {
+			continue
+		}
+		p, failed := plugins.Open(ctx, file, plugins.Options{CacheDir: o.cache, HostVersion: buildVersion(), Interpreters: scripts.interpreters()})
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", filepath.Base(file), failed))
 			continue

@@ -28,8 +28,9 @@ const defaultPluginDir = "plugins.d"
 func newPlugin(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
 		Name:  "plugin",
-		Usage: "write, test and install plugins: WebAssembly modules as tools",
-		Description: `A plugin is a program that reads JSON and prints a result, compiled to WASI, with a manifest beside it.
+		Usage: "write, test and install plugins: WebAssembly modules and scripts as tools",
+		Description: `A plugin is a program that reads JSON and prints a result, compiled to WASI, with a manifest beside it; or a script, one
+file of Python or JavaScript.
 plugins/GUIDE.md leads from nothing to a tested one in ten minutes.
 
    chorale plugin new --lang go hello                     begin one in the folder hello
@@ -77,7 +78,12 @@ func newPluginNew(std stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(std.out, "%s: %s\n\nNext:\n  cd %s && ./build.sh\n  chorale plugin test %s.wasm\n", folder, strings.Join(files, " "), folder, name)
+			fmt.Fprintf(std.out, "%s: %s\n\nNext:\n  cd %s\n", folder, strings.Join(files, " "), folder)
+			if _, script := plugins.Stem(files[0]); script && len(files) == 1 {
+				fmt.Fprintf(std.out, "  chorale plugin test %s\n", files[0])
+				return nil
+			}
+			fmt.Fprintf(std.out, "  ./build.sh\n  chorale plugin test %s.wasm\n", name)
 			return nil
 		},
 	}
@@ -112,7 +118,8 @@ func readTapes(c *cli.Command, module string) (tapes kit.Tapes, err error) {
 	case name != "":
 		tapes.Replay, err = os.ReadFile(name)
 	case module != "" && !c.Bool("live"):
-		tapes.Replay, err = os.ReadFile(strings.TrimSuffix(module, ".wasm") + kit.TapeSuffix)
+		stem, _ := plugins.Stem(module)
+		tapes.Replay, err = os.ReadFile(stem + kit.TapeSuffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
@@ -133,17 +140,27 @@ func writeTape(c *cli.Command, tapes kit.Tapes) (err error) {
 	return errors.Join(err, f.Close())
 }
 
+// An openedPlugin is a plugin with the interpreters that it may need.
+type openedPlugin struct {
+	*plugins.Plugin
+	scripts *scripts
+}
+
+func (p *openedPlugin) Close() error { return errors.Join(p.Plugin.Close(), p.scripts.close()) }
+
 // openPlugin loads the plugin that the first word names, with what the flags grant.
-func openPlugin(ctx context.Context, c *cli.Command) (*plugins.Plugin, *plugins.Grant, error) {
-	o := plugins.Options{HostVersion: buildVersion()}
+func openPlugin(ctx context.Context, c *cli.Command) (*openedPlugin, *plugins.Grant, error) {
+	scripts := newLazyScripts(ctx, c.String("cache-dir"))
+	o := plugins.Options{HostVersion: buildVersion(), Interpreters: scripts.interpreters()}
 	if dir := c.String("cache-dir"); dir != "" {
 		o.CacheDir = filepath.Join(dir, "plugins")
 	}
-	p, err := plugins.Open(ctx, c.Args().First(), o)
+	opened, err := plugins.Open(ctx, c.Args().First(), o)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, scripts.close())
 	}
-	g, err := grantOf(p, c)
+	p := &openedPlugin{opened, scripts}
+	g, err := grantOf(opened, c)
 	if err == nil {
 		err = p.SetGrant(ctx, g)
 	}
@@ -192,7 +209,7 @@ func grantOf(p *plugins.Plugin, c *cli.Command) (*plugins.Grant, error) {
 
 func newPluginInspect(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "inspect", DisableSliceFlagSeparator: true, Usage: "show what a plugin is, and what it asks for and gets", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Name: "inspect", DisableSliceFlagSeparator: true, Usage: "show what a plugin is, and what it asks for and gets", ArgsUsage: "FILE", ArgValidator: words(1, 1, "FILE"),
 		Flags: runFlags(cfg),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			p, _, err := openPlugin(ctx, c)
@@ -200,7 +217,7 @@ func newPluginInspect(cfg *config, std stdio) *cli.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, p.Close()) }()
-			return inspectPlugin(p, c.Args().First(), std.out)
+			return inspectPlugin(p.Plugin, c.Args().First(), std.out)
 		},
 	}
 }
@@ -226,7 +243,10 @@ func inspectPlugin(p *plugins.Plugin, file string, out io.Writer) error {
 		imported = append(imported, fmt.Sprintf("%s (%d functions)", module, len(names)))
 	}
 	slices.Sort(imported)
-	fmt.Fprintf(out, "imports: %s\ntools:\n", strings.Join(imported, ", "))
+	if len(imported) > 0 {
+		fmt.Fprintf(out, "imports: %s\n", strings.Join(imported, ", "))
+	}
+	fmt.Fprintln(out, "tools:")
 	for _, t := range m.Tools {
 		fmt.Fprintf(out, "  %s: %s (output %s, %d examples)\n", t.Name, t.Description, t.Kind, len(t.Examples))
 	}
@@ -256,7 +276,7 @@ func callOf(c *cli.Command, std stdio) (plugins.Call, error) {
 
 func newPluginRun(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "run", DisableSliceFlagSeparator: true, Usage: "call a tool of a plugin", ArgsUsage: "FILE.wasm TOOL [JSON|-]", ArgValidator: words(2, 3, "FILE.wasm TOOL [JSON|-]"),
+		Name: "run", DisableSliceFlagSeparator: true, Usage: "call a tool of a plugin", ArgsUsage: "FILE TOOL [JSON|-]", ArgValidator: words(2, 3, "FILE TOOL [JSON|-]"),
 		Description: `The limits are those of a server. The result goes to standard output, the plugin's log to standard error; files of the
 result are written with --files. The exit status is 1 when the call fails.
 
@@ -330,7 +350,7 @@ func showResult(r plugins.Result, folder string, std stdio) error {
 
 func newPluginTest(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "test", DisableSliceFlagSeparator: true, Usage: "run the examples of a plugin's manifest, and try it with faults", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Name: "test", DisableSliceFlagSeparator: true, Usage: "run the examples of a plugin's manifest, and try it with faults", ArgsUsage: "FILE", ArgValidator: words(1, 1, "FILE"),
 		Description: `Every example of the manifest is called with the limits of a server, and its result compared with what the example says:
 output (the JSON), text, contains or error. Results are checked against output_schema in any case. Examples that say none of that
 must give what the golden results FILE.golden.json have, if they lie beside the module; --update writes them. Then each tool is
@@ -358,7 +378,7 @@ Requests are answered from the tape FILE.tape.json, if there is one beside the m
 			if err != nil {
 				return err
 			}
-			checks, err := kit.Examples(ctx, p, tapes, golden)
+			checks, err := kit.Examples(ctx, p.Plugin, tapes, golden)
 			if err != nil {
 				return err
 			}
@@ -369,7 +389,7 @@ Requests are answered from the tape FILE.tape.json, if there is one beside the m
 				return errors.New("the manifest has no examples; add some to its tools (\"examples\": [{\"input\": {…}, \"text\": \"…\"}])")
 			}
 			if c.Bool("faults") {
-				faults, err := kit.Faults(ctx, p, grant, tapes)
+				faults, err := kit.Faults(ctx, p.Plugin, grant, tapes)
 				if err != nil {
 					return err
 				}
@@ -381,7 +401,8 @@ Requests are answered from the tape FILE.tape.json, if there is one beside the m
 }
 
 func goldenName(c *cli.Command) string {
-	return strings.TrimSuffix(c.Args().First(), ".wasm") + kit.GoldenSuffix
+	stem, _ := plugins.Stem(c.Args().First())
+	return stem + kit.GoldenSuffix
 }
 
 // readGolden reads the golden results beside the module, nil if there are none.
@@ -438,7 +459,7 @@ func showChecks(checks []kit.Check, out io.Writer) error {
 
 func newPluginBench(cfg *config, std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "bench", DisableSliceFlagSeparator: true, Usage: "measure calls of a plugin", ArgsUsage: "FILE.wasm [TOOL [JSON|-]]", ArgValidator: words(1, 3, "FILE.wasm [TOOL [JSON|-]]"),
+		Name: "bench", DisableSliceFlagSeparator: true, Usage: "measure calls of a plugin", ArgsUsage: "FILE [TOOL [JSON|-]]", ArgValidator: words(1, 3, "FILE [TOOL [JSON|-]]"),
 		Description: `Without a tool, the first example of each tool that is to succeed is measured. Requests are answered from the tape of --replay or
 FILE.tape.json, if there is one beside the module, so that the plugin is measured and not the network.`,
 		Flags: append(runFlags(cfg),
@@ -452,7 +473,7 @@ FILE.tape.json, if there is one beside the module, so that the plugin is measure
 				return err
 			}
 			defer func() { err = errors.Join(err, p.Close()) }()
-			calls, err := benchCalls(p, c, std)
+			calls, err := benchCalls(p.Plugin, c, std)
 			if err != nil {
 				return err
 			}
@@ -462,7 +483,7 @@ FILE.tape.json, if there is one beside the module, so that the plugin is measure
 			}
 			fmt.Fprintf(std.out, "ready in %v\n", p.CompileTime().Round(time.Microsecond))
 			for _, call := range calls {
-				m, err := kit.Bench(ctx, p, kit.Load{Call: call, Tapes: tapes, Calls: c.Int("calls"), Least: c.Duration("time")})
+				m, err := kit.Bench(ctx, p.Plugin, kit.Load{Call: call, Tapes: tapes, Calls: c.Int("calls"), Least: c.Duration("time")})
 				if err != nil {
 					return fmt.Errorf("%s: %w", call.Tool, err)
 				}

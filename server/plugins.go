@@ -36,13 +36,15 @@ type pluginsOptions struct {
 	grants string // file, which need not exist
 	data   string // folder of what they keep
 	cache  string // "" = none
+	// cacheDir is what cache is a part of; "" = none.
+	cacheDir string
 }
 
 // newPluginsOptions reads the flags. A folder that is named must be there: it is made when it is misspelt, otherwise.
 func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
 	o = pluginsOptions{dir: c.String("plugins"), grants: c.String("plugin-grants"), data: filepath.Join(c.String("data-dir"), "plugins")}
-	if cache := c.String("cache-dir"); cache != "" {
-		o.cache = filepath.Join(cache, "plugins")
+	if o.cacheDir = c.String("cache-dir"); o.cacheDir != "" {
+		o.cache = filepath.Join(o.cacheDir, "plugins")
 	}
 	if o.grants == "" {
 		o.grants = filepath.Join(c.String("data-dir"), "plugin-grants.json")
@@ -66,9 +68,9 @@ func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
 }
 
 // open begins to look after the plugins.
-func (o pluginsOptions) open(log *slog.Logger) (*plugins.Registry, error) {
+func (o pluginsOptions) open(s *scripts, log *slog.Logger) (*plugins.Registry, error) {
 	return plugins.NewRegistry(plugins.RegistryOptions{Dir: o.dir, Grants: o.grants, Data: o.data,
-		Plugin: plugins.Options{CacheDir: o.cache, HostVersion: buildVersion(), Secrets: secret, Logger: log}})
+		Plugin: plugins.Options{CacheDir: o.cache, HostVersion: buildVersion(), Secrets: secret, Interpreters: s.interpreters(), Logger: log}})
 }
 
 // secret is one of the operator's secrets by its name in grants.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,39 +21,36 @@ import (
 
 func newPluginAttach(std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "attach", Usage: "put the manifest into the module, so that the plugin is one file", ArgsUsage: "FILE.wasm", ArgValidator: words(1, 1, "FILE.wasm"),
+		Name: "attach", Usage: "put the manifest into the module, so that the plugin is one file", ArgsUsage: "FILE", ArgValidator: words(1, 1, "FILE"),
+		Description: "A script (FILE.py, FILE.js) is put into the module FILE.wasm with its manifest, for signing and shipping.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "manifest", Usage: "the manifest in `FILE`", DefaultText: "FILE.json beside the module", TakesFile: true},
+			&cli.StringFlag{Name: "manifest", Usage: "the manifest in `FILE`", DefaultText: "FILE.json beside the module or script, or the one inside", TakesFile: true},
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE`", DefaultText: "the module's own file", TakesFile: true},
 		},
 		Action: func(_ context.Context, c *cli.Command) error {
 			file := c.Args().First()
 			from, to := c.String("manifest"), c.String("out")
-			if from == "" {
-				from = strings.TrimSuffix(file, ".wasm") + ".json"
-			}
+			stem, _ := plugins.Stem(file)
 			if to == "" {
-				to = file
+				to = stem + ".wasm"
 			}
-			wasm, err := os.ReadFile(file)
+			s, err := plugins.ReadSource(file)
 			if err != nil {
 				return err
 			}
-			manifest, err := os.ReadFile(from)
-			if err != nil {
-				return err
+			if from != "" || s.Manifest == nil {
+				if s.Manifest, err = os.ReadFile(cmp.Or(from, stem+".json")); err != nil {
+					return err
+				}
 			}
-			if _, err := plugins.DecodeManifest(manifest); err != nil {
-				return fmt.Errorf("%s: %w", from, err)
-			}
-			whole, err := plugins.Attach(wasm, manifest)
+			whole, err := plugins.Attach(s.Wasm, s.Manifest)
 			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
+				return fmt.Errorf("%s: %w", cmp.Or(from, file), err)
 			}
 			if err := os.WriteFile(to, whole, 0o644); err != nil {
 				return err
 			}
-			s, err := plugins.NewSource("plugin", whole, nil)
+			s, err = plugins.NewSource("plugin", whole, nil)
 			if err != nil {
 				return err
 			}

@@ -157,15 +157,16 @@ func (s *stack) open(ctx context.Context, o stackOptions) (err error) {
 // openTools starts the tools that this server runs for models. They are closed when none of them hangs any more, or soon.
 func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServers) (*toolbox, error) {
 	tools := slices.Clone(servers.tools)
+	var py *interpreter // nil where it is off
 	if o.python.enabled && !servers.has("python") {
 		for _, path := range o.python.packages { // a mistake in the command should end it, which starting beside the rest cannot
 			if _, err := os.Stat(path); err != nil {
 				return nil, fmt.Errorf("python packages: %w", err)
 			}
 		}
-		p := startPython(ctx, o.python, o.log)
-		s.closers = append(s.closers, p.close)
-		tool, err := p.tool(o.python)
+		py = startPython(ctx, o.python, o.log)
+		s.closers = append(s.closers, py.close)
+		tool, err := py.tool(o.python)
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +175,9 @@ func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServe
 	var registry *plugins.Registry
 	if o.plugins.dir != "" {
 		var err error
-		if registry, err = o.plugins.open(o.log); err != nil {
+		scripts := newScripts(py, o.plugins.cacheDir)
+		s.closers = append(s.closers, scripts.close)
+		if registry, err = o.plugins.open(scripts, o.log); err != nil {
 			return nil, err
 		}
 		s.closers = append(s.closers, registry.Close)

@@ -66,6 +66,9 @@ type Call struct {
 	ID       string // for the audit record
 	Function string // "" for a tool without functions
 	Input    string // JSON arguments, or raw text for a tool without functions, as the model wrote them
+	// Files are those of the request or of its container that the tool may read; nil = none. Path is as clients and code see
+	// it, for example /mnt/data/table.csv. A tool without a file system ignores them.
+	Files []File
 	// Settings are what the request says of how the tool is to work, JSON that the tool defines; nil = nothing.
 	Settings json.RawMessage
 	// Progress may be called while the call runs, from any goroutine; fraction is 0..1, or negative when it is not known.

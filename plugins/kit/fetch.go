@@ -84,14 +84,30 @@ func (o InstallOptions) fetch(ctx context.Context) (fetched, error) {
 	if err != nil {
 		return fetched{}, err
 	}
-	f := fetched{name: strings.TrimSuffix(filepath.Base(file), ".wasm"), origin: file}
+	stem, _ := plugins.Stem(file)
+	if stem+".wasm" != file {
+		return o.script(file)
+	}
+	f := fetched{name: filepath.Base(stem), origin: file}
 	if err := o.read(&f, func(suffix string, most int64) ([]byte, error) { return readFile(file+suffix, most) }); err != nil {
 		return fetched{}, err
 	}
-	if f.manifest, err = os.ReadFile(strings.TrimSuffix(file, ".wasm") + ".json"); errors.Is(err, fs.ErrNotExist) {
+	if f.manifest, err = os.ReadFile(stem + ".json"); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	return f, err
+}
+
+// script puts a script into a module. Signatures are those of modules.
+func (o InstallOptions) script(file string) (fetched, error) {
+	s, err := plugins.ReadSource(file)
+	switch {
+	case err != nil:
+		return fetched{}, err
+	case o.Key != nil || o.Signer != nil || o.SHA256 != "":
+		return fetched{}, fmt.Errorf("%s is a script: what is signed, and has a digest, is the module that 'chorale plugin attach' makes of it", file)
+	}
+	return fetched{wasm: s.Wasm, manifest: s.Manifest, name: s.Name, origin: file}, nil
 }
 
 // read gets the file and the signatures that are needed.

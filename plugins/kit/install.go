@@ -146,8 +146,8 @@ func List(folder string) ([]Entry, error) {
 	}
 	var all []Entry
 	for _, f := range files {
-		if name := f.Name(); strings.HasSuffix(name, ".wasm") && !strings.HasPrefix(name, ".") {
-			all = append(all, look(filepath.Join(folder, name)))
+		if _, ok := plugins.Stem(f.Name()); ok && !strings.HasPrefix(f.Name(), ".") {
+			all = append(all, look(filepath.Join(folder, f.Name())))
 		}
 	}
 	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(a.File, b.File) })
@@ -172,7 +172,7 @@ func look(file string) Entry {
 	case s.Manifest != nil:
 		e.Manifest, e.Err = plugins.DecodeManifest(s.Manifest)
 	case e.ABI != plugins.ABIExtism:
-		e.Err = errors.New("there is no manifest: neither a file beside the module nor a section in it")
+		e.Err = errors.New("there is no manifest: neither a file beside it nor one inside")
 	}
 	return e
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,7 +141,11 @@ func TestNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{"README.md", "build.sh", "hello.json"} {
+			wanted := []string{"README.md", "build.sh", "hello.json"}
+			if language == "js" || language == "py" {
+				wanted = []string{"hello." + language}
+			}
+			for _, want := range wanted {
 				if !slices.Contains(files, want) {
 					t.Errorf("there is no %s in %v", want, files)
 				}
@@ -150,12 +156,12 @@ func TestNew(t *testing.T) {
 					t.Errorf("%s is not filled in: %v", f, err)
 				}
 			}
-			if _, err := kit.New(folder, "hello", language); err == nil || !strings.Contains(err.Error(), "is not empty") {
+			if _, err := kit.New(folder, "hello", language); err == nil || !strings.Contains(err.Error(), "is not empty") && !errors.Is(err, fs.ErrExist) {
 				t.Errorf("a second one in the same folder gives %v", err)
 			}
 		})
 	}
-	if _, err := kit.New(t.TempDir(), "hello", "cobol"); err == nil || !strings.Contains(err.Error(), "as, c, go, rust") {
+	if _, err := kit.New(t.TempDir(), "hello", "cobol"); err == nil || !strings.Contains(err.Error(), "as, c, go, js, py, rust") {
 		t.Errorf("an unknown language gives %v", err)
 	}
 	if _, err := kit.New(t.TempDir(), "../x", "c"); err == nil || !strings.Contains(err.Error(), "name") {

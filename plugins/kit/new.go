@@ -20,10 +20,16 @@ import (
 var templates embed.FS
 
 // Languages are the names by which New knows the languages, sorted.
-func Languages() []string { return []string{"as", "c", "go", "rust"} }
+func Languages() []string { return []string{"as", "c", "go", "js", "py", "rust"} }
+
+// scriptComment is how lines of comments begin in a language whose plugins are one file, which needs no building; "" for others.
+func scriptComment(language string) string {
+	return map[string]string{"js": "//", "py": "#"}[language]
+}
 
 // New writes a plugin that greets people into the folder, which must not exist or be empty, and returns the names of its
-// files. It can be built with build.sh, tested, and then turned into something better.
+// files. It can be built with build.sh, tested, and then turned into something better. A script is one file, with its manifest
+// inside, and needs no building; the folder may hold other files.
 func New(folder, name, language string) ([]string, error) {
 	if !slices.Contains(Languages(), language) {
 		return nil, fmt.Errorf("language is %q; it must be one of %s", language, strings.Join(Languages(), ", "))
@@ -39,6 +45,9 @@ func New(folder, name, language string) ([]string, error) {
 	}
 	if _, err := plugins.DecodeManifest([]byte(fill.Replace(string(manifest)))); err != nil {
 		return nil, err
+	}
+	if comment := scriptComment(language); comment != "" {
+		return newScript(folder, name, language, comment, fill.Replace(string(manifest)))
 	}
 	if entries, err := os.ReadDir(folder); err == nil && len(entries) > 0 {
 		return nil, fmt.Errorf("%s is not empty", folder)
@@ -64,6 +73,30 @@ func New(folder, name, language string) ([]string, error) {
 	}
 	slices.Sort(written)
 	return written, nil
+}
+
+// newScript writes the one file of a script.
+func newScript(folder, name, language, comment, manifest string) ([]string, error) {
+	text, err := templates.ReadFile("templates/" + language + "/tool." + language + ".tmpl")
+	if err != nil {
+		return nil, err
+	}
+	var block strings.Builder
+	fmt.Fprintf(&block, "%s /// chorale\n", comment)
+	for line := range strings.Lines(manifest) {
+		block.WriteString(comment + " " + line)
+	}
+	fmt.Fprintf(&block, "%s ///\n", comment)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	file := name + "." + language
+	f, err := os.OpenFile(filepath.Join(folder, file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteString(strings.NewReplacer("{{manifest}}", block.String(), "{{name}}", name).Replace(string(text)))
+	return []string{file}, errors.Join(err, f.Close())
 }
 
 // write writes one file of a template and returns its name.

@@ -27,7 +27,7 @@ type Tapes struct {
 	Record *host.Tape // gets what the services say
 }
 
-// TapeSuffix is what the name of a plugin's tape has in place of ".wasm".
+// TapeSuffix is what the name of a plugin's tape has in place of its ending.
 const TapeSuffix = ".tape.json"
 
 // tape returns the tape from its beginning, or nil if there is none.

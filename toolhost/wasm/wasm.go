@@ -13,6 +13,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path"
+	"strings"
 
 	"chorale/plugins"
 	"chorale/toolhost"
@@ -53,11 +55,23 @@ func (t *Tool) Open(context.Context) (toolhost.Instance, error) { return instanc
 
 type instance struct{ t *Tool }
 
+// dataDir is where code sees the files of a container; plugins see them in /in.
+const dataDir = "/mnt/data/"
+
+func fileName(p string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(path.Clean("/"+p), dataDir), "/")
+}
+
 func (instance) Close() error { return nil }
 
 // Call calls the plugin.
 func (in instance) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, error) {
-	r, err := in.t.registry.Call(ctx, in.t.spec.Name, plugins.Call{Tool: c.Function, Input: json.RawMessage(c.Input), Progress: c.Progress})
+	call := plugins.Call{Tool: c.Function, Input: json.RawMessage(c.Input), Progress: c.Progress}
+	for _, f := range c.Files {
+		f.Path = fileName(f.Path)
+		call.Files = append(call.Files, plugins.File(f))
+	}
+	r, err := in.t.registry.Call(ctx, in.t.spec.Name, call)
 	var busy *plugins.BusyError
 	switch {
 	case errors.As(err, &busy):

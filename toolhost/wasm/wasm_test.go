@@ -70,13 +70,13 @@ func until(t *testing.T, r *plugins.Registry, ok func() bool) {
 
 func TestTool(t *testing.T) {
 	t.Parallel()
-	r, file := registry(t, "program.wasm", "count", "fail", "files", "sleep")
+	r, file := registry(t, "program.wasm", "count", "fail", "files", "sleep", "show")
 	set, err := toolhost.NewSet(wasm.Tools(r)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec, ok := set.Spec("p")
-	if !ok || !spec.Independent || spec.Description != "Does things." || len(spec.Functions) != 4 ||
+	if !ok || !spec.Independent || spec.Description != "Does things." || len(spec.Functions) != 5 ||
 		spec.Functions[0].Description != "Does count." || string(spec.Functions[0].Parameters) != `{"type":"object"}` {
 		t.Errorf("spec: %+v", spec)
 	}
@@ -102,6 +102,10 @@ func TestTool(t *testing.T) {
 	}
 	if o := one("files", ``); len(o.Files) != 2 || o.Files[0].Path != "/out/a.txt" || string(o.Files[0].Data) != "first" {
 		t.Errorf("files: %+v", o)
+	}
+	read := toolhost.Call{Tool: "p", Function: "show", Input: `{"path":"/in/a/b.txt"}`, Files: []toolhost.File{{Path: "/mnt/data/a/b.txt", Data: []byte("given")}}}
+	if o := s.Do(t.Context(), []toolhost.Call{read})[0]; o.Err != nil || o.Text != "given" {
+		t.Errorf("a file of the request: %+v", o)
 	}
 
 	// The place is taken and one waits: the third is told.
