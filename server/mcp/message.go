@@ -62,7 +62,7 @@ func parse(body []byte) (m message, refused *refusal) {
 	var params struct {
 		Meta map[string]json.RawMessage `json:"_meta"`
 	}
-	if envelope.Params != nil && (envelope.Params[0] != '{' || json.Unmarshal(envelope.Params, &params) != nil) {
+	if envelope.Params != nil && string(envelope.Params) != "null" && (envelope.Params[0] != '{' || json.Unmarshal(envelope.Params, &params) != nil) {
 		return m, refuse(400, protocol.INVALID_PARAMS, `"params" must be an object, and "_meta" in it too.`)
 	}
 	_ = json.Unmarshal(params.Meta[protocol.MetaKeyProtocolVersion], &m.version) // the library says what is wrong with it
