@@ -92,6 +92,6 @@ const maxChallenge = 500
 func authError(resp *http.Response, m *masker) *AuthError {
 	text := printable(m.text(strings.Join(resp.Header.Values("WWW-Authenticate"), ", ")))
 	return &AuthError{
-		Status: resp.StatusCode, Challenge: text[:min(len(text), maxChallenge)], Scope: printable(challenges(resp.Header)["scope"]),
+		Status: resp.StatusCode, Challenge: text[:min(len(text), maxChallenge)], Scope: printable(m.text(challenges(resp.Header)["scope"])),
 	}
 }
