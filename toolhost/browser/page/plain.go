@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +20,7 @@ func decode(body []byte, label, kind string) string {
 		contentType += "; charset=" + label
 	}
 	encoding, name, _ := charset.DetermineEncoding(body, contentType)
-	if name == "utf-8" || validUTF8(body) && !isASCII(body) && !strings.HasPrefix(name, "utf-16") {
+	if name == "utf-8" || isUTF8(body) && !strings.HasPrefix(name, "utf-16") {
 		return strings.ToValidUTF8(string(bytes.TrimPrefix(body, []byte("\ufeff"))), "\ufffd")
 	}
 	text, err := encoding.NewDecoder().Bytes(body)
@@ -29,26 +30,17 @@ func decode(body []byte, label, kind string) string {
 	return strings.ToValidUTF8(strings.TrimPrefix(string(text), "\ufeff"), "\ufffd")
 }
 
-// validUTF8 is utf8.Valid, but for a character that was cut at the end.
-func validUTF8(body []byte) bool {
-	for i := 0; i < utf8.UTFMax && i < len(body); i++ {
-		if utf8.RuneStart(body[len(body)-1-i]) {
-			if !utf8.FullRune(body[len(body)-1-i:]) {
-				body = body[:len(body)-1-i]
+// isUTF8 reports whether a text is valid UTF-8 with more than ASCII in it. A last character may be cut.
+func isUTF8(body []byte) bool {
+	for i := 1; i <= utf8.UTFMax && i <= len(body); i++ {
+		if last := body[len(body)-i:]; utf8.RuneStart(last[0]) {
+			if !utf8.FullRune(last) {
+				body = body[:len(body)-i]
 			}
 			break
 		}
 	}
-	return utf8.Valid(body)
-}
-
-func isASCII(body []byte) bool {
-	for _, c := range body {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+	return utf8.Valid(body) && slices.ContainsFunc(body, func(c byte) bool { return c >= utf8.RuneSelf })
 }
 
 // indentJSON gives JSON that is on one line several. What is not JSON stays as it is.
@@ -163,7 +155,7 @@ func cut(text string, n int) string {
 	for n > 0 && !utf8.RuneStart(text[n]) {
 		n--
 	}
-	if i := strings.LastIndexByte(text[:n], '\n'); i > n-1000 {
+	if i := strings.LastIndexByte(text[:n], '\n'); i > n-1000 && text[n] != '\n' {
 		n = i
 	}
 	return strings.TrimSpace(text[:n])

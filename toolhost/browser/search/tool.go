@@ -155,8 +155,8 @@ func member(o map[string]any, names ...string) string {
 }
 
 var (
-	markdownLink = regexp.MustCompile(`\[([^\]\n]{1,500})\]\((https?://[^\s)]+)\)`)                                     // read only
-	bareAddress  = regexp.MustCompile(`https?://[^\s<>"'\])]+`)                                                         // read only
+	markdownLink = regexp.MustCompile(`\[([^\]\n]{1,500})\]\((https?://[^\s)]+)\)`)                                            // read only
+	bareAddress  = regexp.MustCompile(`https?://[^\s<>"'\])]+`)                                                                // read only
 	label        = regexp.MustCompile(`(?i)^[\s\d.*#-]*(title|name|url|link|snippet|summary|description|content|text)\s*:\s*`) // read only
 )
 
