@@ -38,7 +38,7 @@ type Grant struct {
 	Limits  Limits            `json:"limits,omitzero"`    // replace the host's ceilings; zeros leave them
 }
 
-// DecodeGrants reads and checks grants in JSON. Errors name the field.
+// DecodeGrants reads and checks grants in JSON. Errors name the field: what is wrong with one is a *FieldError.
 func DecodeGrants(p []byte) (Grants, error) {
 	// The outermost object is a map, which decodeStrict walks as well.
 	g := Grants{}
@@ -47,7 +47,7 @@ func DecodeGrants(p []byte) (Grants, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(g)) {
 		if err := g[name].check(); err != nil {
-			return nil, fmt.Errorf("plugin grants: %s.%w", name, err)
+			return nil, fmt.Errorf("plugin grants: %w", inside(name, err))
 		}
 	}
 	return g, nil
@@ -58,27 +58,27 @@ var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 func (g Grant) check() error {
 	switch {
 	case !sha256Hex.MatchString(g.SHA256):
-		return fmt.Errorf("sha256: %q is no SHA-256 in 64 lower-case hexadecimal digits", g.SHA256)
+		return inside("sha256", fmt.Errorf("%q is no SHA-256 in 64 lower-case hexadecimal digits", g.SHA256))
 	case g.KVBytes < 0 || g.KVBytes > maxLimit:
-		return fmt.Errorf("kv_bytes: is %d, want 0 to %d", g.KVBytes, int64(maxLimit))
+		return inside("kv_bytes", fmt.Errorf("is %d, want 0 to %d", g.KVBytes, int64(maxLimit)))
 	}
 	for i, line := range g.Net {
 		if _, err := egress.ParseRule(line); err != nil {
-			return fmt.Errorf("net[%d]: %w", i, err)
+			return inside(fmt.Sprintf("net[%d]", i), err)
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(g.FS)) {
 		if dir := g.FS[at]; !filepath.IsAbs(dir) {
-			return fmt.Errorf("fs.%s: %q is no absolute name of a directory", at, dir)
+			return inside("fs."+at, fmt.Errorf("%q is no absolute name of a directory", dir))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Env)) {
 		if strings.ContainsRune(g.Env[name], 0) {
-			return fmt.Errorf("env.%s: holds a zero byte", name)
+			return inside("env."+name, errors.New("holds a zero byte"))
 		}
 	}
 	if err := g.Limits.check(); err != nil {
-		return fmt.Errorf("limits.%w", err)
+		return inside("limits", err)
 	}
 	return nil
 }

@@ -414,7 +414,7 @@ const maxLimit = 1 << 40
 func (l *Limits) check() error {
 	for _, f := range l.fields() {
 		if *f.value < 0 || *f.value > maxLimit {
-			return fmt.Errorf("%s: is %d, want 0 (the default) to %d", f.name, *f.value, int64(maxLimit))
+			return inside(f.name, fmt.Errorf("is %d, want 0 (the default) to %d", *f.value, int64(maxLimit)))
 		}
 	}
 	return nil

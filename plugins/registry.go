@@ -17,11 +17,12 @@ import (
 
 // RegistryOptions are the settings of a Registry.
 type RegistryOptions struct {
-	Dir    string        // the folder; subfolders are not looked into
-	Grants string        // a file of Grants, which need not exist; "" = nothing is granted
-	Data   string        // a private folder for what plugins keep below /host/kv; "" = it is gone with the registry
-	Every  time.Duration // how often the folder and the grants are looked at; 0 = 250 ms
-	Plugin Options       // for each plugin; Grant and Store are the registry's business
+	Dir    string                       // the folder; subfolders are not looked into
+	Grants string                       // a file of Grants, which need not exist; "" = nothing is granted
+	Decode func([]byte) (Grants, error) // reads that file; nil = DecodeGrants
+	Data   string                       // a private folder for what plugins keep below /host/kv; "" = it is gone with the registry
+	Every  time.Duration                // how often the folder and the grants are looked at; 0 = 250 ms
+	Plugin Options                      // for each plugin; Grant and Store are the registry's business
 }
 
 const (
@@ -79,6 +80,9 @@ type stamp struct {
 func NewRegistry(o RegistryOptions) (*Registry, error) {
 	if o.Every == 0 {
 		o.Every = defaultEvery
+	}
+	if o.Decode == nil {
+		o.Decode = DecodeGrants
 	}
 	if o.Plugin.Logger == nil {
 		o.Plugin.Logger = slog.New(slog.DiscardHandler)
@@ -365,7 +369,7 @@ func (r *Registry) lookAtGrants(ctx context.Context, now time.Time) {
 	p, err := readBounded(r.o.Grants, maxManifestBytes)
 	switch {
 	case err == nil:
-		next, err = DecodeGrants(p)
+		next, err = r.o.Decode(p)
 	case errors.Is(err, fs.ErrNotExist):
 		err = nil
 	}

@@ -285,7 +285,26 @@ func place(at, what string) error {
 	if at == "" {
 		return errors.New("the JSON " + what)
 	}
-	return fmt.Errorf("%s: %s", at, what)
+	return &FieldError{at, errors.New(what)}
+}
+
+// A FieldError says which value of a manifest or of grants is wrong.
+type FieldError struct {
+	Field string // such as "weather.net[0]"
+	Err   error  // what is wrong with it
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// inside puts the name of what a value is part of before that of the value.
+func inside(name string, err error) error {
+	if f, ok := err.(*FieldError); ok {
+		return &FieldError{name + "." + f.Field, f.Err}
+	}
+	return &FieldError{name, err}
 }
 
 func kindName(t reflect.Type) string {

@@ -16,15 +16,16 @@ import (
 // A config is where a setting's value comes from when it is not on the command line: the environment, then the YAML
 // file that --config names. Its keys are the names of the flags, and mcp-servers, which has keys of its own. Everything is read once, before a command starts.
 type config struct {
-	path  string
-	known map[string]bool // flags that may stand in the file
+	path     string
+	known    map[string]bool // flags that may stand in the file
+	sections map[string]bool // those that name a file, whose content may stand there instead
 
 	load   sync.Once
 	values map[string]any
 	err    error
 }
 
-func newConfig() *config { return &config{known: map[string]bool{}} }
+func newConfig() *config { return &config{known: map[string]bool{}, sections: map[string]bool{}} }
 
 // flag is --config itself.
 func (c *config) flag() cli.Flag {
@@ -41,6 +42,13 @@ func (c *config) sources(flag string) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(cli.EnvVar(env), fileValue{c, flag})
 }
 
+// section declares a setting that is the name of a file. In the configuration, the key may have that file's content as keys of its
+// own: then the setting is the name of the configuration itself, and its reader knows where to look.
+func (c *config) section(flag string) cli.ValueSourceChain {
+	c.sections[flag] = true
+	return c.sources(flag)
+}
+
 // check reports what is wrong with the file. It runs before every command, because a lookup cannot fail.
 func (c *config) check(ctx context.Context, _ *cli.Command) (context.Context, error) {
 	c.read()
@@ -50,12 +58,12 @@ func (c *config) check(ctx context.Context, _ *cli.Command) (context.Context, er
 func (c *config) read() {
 	c.load.Do(func() {
 		if c.path != "" {
-			c.values, c.err = readConfig(c.path, c.known)
+			c.values, c.err = readConfig(c.path, c.known, c.sections)
 		}
 	})
 }
 
-func readConfig(path string, known map[string]bool) (map[string]any, error) {
+func readConfig(path string, known, sections map[string]bool) (map[string]any, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -72,7 +80,7 @@ func readConfig(path string, known map[string]bool) (map[string]any, error) {
 			return nil, fmt.Errorf("%s: unknown key %q; the keys are %s", path, key,
 				strings.Join(append(slices.Sorted(maps.Keys(known)), mcpServersKey), ", "))
 		}
-		if _, nested := values[key].(map[string]any); nested {
+		if _, nested := values[key].(map[string]any); nested && !sections[key] {
 			return nil, fmt.Errorf("%s: key %q has keys of its own; it takes one value or a list", path, key)
 		}
 	}
@@ -91,6 +99,8 @@ func (v fileValue) Lookup() (string, bool) {
 	switch value := v.config.values[v.key].(type) {
 	case nil:
 		return "", false
+	case map[string]any:
+		return v.config.path, true
 	case []any:
 		parts := make([]string, len(value))
 		for i, part := range value {

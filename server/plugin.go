@@ -196,7 +196,7 @@ func grantOf(p *plugins.Plugin, c *cli.Command) (*plugins.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := plugins.DecodeGrants(text)
+	all, err := grantsDecoder(file, c.String("config"))(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

@@ -26,7 +26,7 @@ const secretPrefix = "CHORALE_SECRET_"
 func pluginsFlags(cfg *config) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "plugins", Usage: "let models call the plugins in `DIRECTORY`, as they come and go", DefaultText: defaultPluginDir + ", if it is there", TakesFile: true, Sources: cfg.sources("plugins")},
-		&cli.StringFlag{Name: "plugin-grants", Usage: "what plugins get is in the JSON `FILE`", DefaultText: "plugin-grants.json in the data directory", TakesFile: true, Sources: cfg.sources("plugin-grants")},
+		&cli.StringFlag{Name: "plugin-grants", Usage: "what plugins get is in `FILE`, JSON or YAML; in --config it may stand below this key itself", DefaultText: "plugin-grants.json in the data directory", TakesFile: true, Sources: cfg.section("plugin-grants")},
 	}
 }
 
@@ -34,6 +34,7 @@ func pluginsFlags(cfg *config) []cli.Flag {
 type pluginsOptions struct {
 	dir    string // "" = none
 	grants string // file, which need not exist
+	config string // file of the configuration, "" = none: if it is that of the grants too, they are a part of it
 	data   string // folder of what they keep
 	cache  string // "" = none
 	// cacheDir is what cache is a part of; "" = none.
@@ -42,7 +43,7 @@ type pluginsOptions struct {
 
 // newPluginsOptions reads the flags. A folder that is named must be there: it is made when it is misspelt, otherwise.
 func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
-	o = pluginsOptions{dir: c.String("plugins"), grants: c.String("plugin-grants"), data: filepath.Join(c.String("data-dir"), "plugins")}
+	o = pluginsOptions{dir: c.String("plugins"), grants: c.String("plugin-grants"), config: c.String("config"), data: filepath.Join(c.String("data-dir"), "plugins")}
 	if o.cacheDir = c.String("cache-dir"); o.cacheDir != "" {
 		o.cache = filepath.Join(o.cacheDir, "plugins")
 	}
@@ -69,7 +70,7 @@ func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
 
 // open begins to look after the plugins.
 func (o pluginsOptions) open(s *scripts, log *slog.Logger) (*plugins.Registry, error) {
-	return plugins.NewRegistry(plugins.RegistryOptions{Dir: o.dir, Grants: o.grants, Data: o.data,
+	return plugins.NewRegistry(plugins.RegistryOptions{Dir: o.dir, Grants: o.grants, Decode: grantsDecoder(o.grants, o.config), Data: o.data,
 		Plugin: plugins.Options{CacheDir: o.cache, HostVersion: buildVersion(), Secrets: secret, Interpreters: s.interpreters(), Logger: log}})
 }
 
