@@ -780,6 +780,28 @@ func TestMaskingOfForms(t *testing.T) {
 	}
 }
 
+// In base64, what stands before the secret decides how it looks: the word of a template, or a user's name.
+func TestMaskingWithinBase64(t *testing.T) {
+	t.Parallel()
+	secret := "c0ffee?~ do not tell"
+	var sent string
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, sent) })
+	c := w.client(t, egress.Options{Policy: policy(t, "https://example.com"),
+		Secrets: []egress.Secret{{Name: "n", Value: secret, Header: "X", Template: "Bearer {}", Audience: policy(t, "https://example.com").Rules()[0]}}})
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		for _, before := range []string{"", "x", "me", "me:", "user:", "Bearer "} {
+			for _, behind := range []string{"", "\n", ", and more"} {
+				sent = e.EncodeToString([]byte(before + secret + behind))
+				_, body, err := get(c, "https://example.com/")
+				// A character at each end may have bits of the secret and of what is beside it.
+				if stars := strings.Count(body, "*"); err != nil || len(body) != len(sent) || stars < len(secret)*8/6-1 {
+					t.Errorf("%q of %q: %q, %v", sent, before+secret+behind, body, err)
+				}
+			}
+		}
+	}
+}
+
 // Every split of an echo into two reads must be masked, and nothing else changed.
 func TestMaskingAcrossReads(t *testing.T) {
 	t.Parallel()

@@ -104,10 +104,22 @@ func forms(s string) []string {
 	escaped := string(quoted[1 : len(quoted)-1])
 	// Most languages leave these.
 	plain := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(escaped)
-	return []string{
+	list := []string{
 		s, escaped, plain, strings.ReplaceAll(plain, "/", `\/`), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s),
 		base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)),
 	}
+	return slices.Concat(list, within(base64.RawStdEncoding, s), within(base64.RawURLEncoding, s))
+}
+
+// within are the characters that base64 has of a text behind a template's words or a user's name, which move it by one byte or
+// by two. The characters at the ends are left out, since they have bits of what is beside it.
+func within(e *base64.Encoding, s string) []string {
+	var list []string
+	for moved := 1; moved <= 2; moved++ {
+		text := e.EncodeToString(append(make([]byte, moved), s...))
+		list = append(list, text[(8*moved+5)/6:8*(moved+len(s))/6])
+	}
+	return append(list, e.EncodeToString([]byte(s))[:8*len(s)/6])
 }
 
 // mask replaces in place and returns how many bytes at the end could be the beginning of a secret.
