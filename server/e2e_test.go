@@ -70,6 +70,7 @@ type process struct {
 	cmd    *exec.Cmd
 	url    string
 	data   string // directory
+	env    []string
 	log    bytes.Buffer
 	exited chan error // capacity 1, the exit
 }
@@ -90,6 +91,7 @@ func (p *process) launch(args ...string) {
 	}
 	p.cmd = command(p.t, append([]string{"serve", "--listen", "127.0.0.1:0", "--ready-file", ready, "--data-dir", p.data,
 		"--log-level", "warn"}, args...)...)
+	p.cmd.Env = append(p.cmd.Env, p.env...)
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
