@@ -196,7 +196,7 @@ func (c *Client) dial(ctx context.Context, era string) (*conn, error) {
 	case err == nil || ctx.Err() != nil:
 	case era == "" && errors.As(err, &died) && !errors.Is(err, errStart):
 		conn, err = c.handshake(ctx, true, false)
-	case c.conf.Legacy && errors.As(err, &status) && status.Status >= 400 && status.Status < 500:
+	case c.conf.Legacy && as[*AuthError](err) == nil && errors.As(err, &status) && status.Status >= 400 && status.Status < 500:
 		conn, err = c.handshake(ctx, true, true)
 	}
 	return conn, ended(ctx, err)
@@ -342,7 +342,7 @@ func clean(err error) error {
 		return unwrapped(err)
 	}
 	for _, e := range []error{
-		as[*ProtocolError](err), as[*HTTPError](err), as[*AuthError](err), as[*LimitError](err), as[*InvalidError](err),
+		as[*AuthError](err), as[*ProtocolError](err), as[*HTTPError](err), as[*LimitError](err), as[*InvalidError](err),
 		as[*ProcessError](err), as[*egress.DeniedError](err), as[*egress.LimitError](err),
 	} {
 		if e != nil {

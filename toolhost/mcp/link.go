@@ -272,6 +272,7 @@ func (l *link) judge(err error) {
 	switch {
 	case errors.Is(err, errOld):
 		return
+	case as[*AuthError](err) != nil: // with whatever is in it
 	case errors.As(err, &refused):
 		if refused.Code != codeVersion || slices.ContainsFunc(supported(refused), func(v string) bool { return !wire.IsModernProtocol(v) }) {
 			return
