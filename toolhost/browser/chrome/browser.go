@@ -20,14 +20,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/target"
-	"github.com/chromedp/chromedp"
 )
 
 // Options are the settings of a Browser.
@@ -52,6 +46,7 @@ type Limits struct {
 	HTML     int           // characters of a page; what is longer is cut
 	Quiet    time.Duration // without requests, after which a loaded page has finished
 	Settle   time.Duration // for requests after a page has loaded
+	Hang     time.Duration // for answers that no page can delay; a Chromium that takes longer is killed
 }
 
 // The defaults of Limits.
@@ -64,6 +59,7 @@ const (
 	DefaultHTML     = 4 << 20
 	DefaultQuiet    = 100 * time.Millisecond
 	DefaultSettle   = 3 * time.Second
+	DefaultHang     = 10 * time.Second
 )
 
 func (l Limits) complete() Limits {
@@ -75,6 +71,7 @@ func (l Limits) complete() Limits {
 	bound(&l.HTML, DefaultHTML)
 	bound(&l.Quiet, DefaultQuiet)
 	bound(&l.Settle, DefaultSettle)
+	bound(&l.Hang, DefaultHang)
 	return l
 }
 
@@ -90,6 +87,7 @@ type Status struct {
 	Version  string // such as "HeadlessChrome/156.0.7000.0", once it has been started
 	Reason   string // why there is none, or why it could not be started the last time
 	Running  bool
+	PID      int    // of its process, which leads the group of all its processes; 0 if it does not run
 	Sandbox  bool   // Chromium's own
 	User     string // as whom it runs
 	Contexts int    // open
@@ -168,7 +166,7 @@ func (b *Browser) Status() Status {
 	s := b.status
 	s.Contexts = len(b.open)
 	if b.current != nil {
-		s.Running, s.Memory = true, groupMemory(b.current.child.pgid())
+		s.Running, s.PID, s.Memory = true, b.current.child.pgid(), groupMemory(b.current.child.pgid())
 	}
 	return s
 }
@@ -327,252 +325,3 @@ func (b *Browser) measure(p *process) {
 		b.mu.Unlock()
 	}
 }
-
-// A process is one run of Chromium.
-type process struct {
-	child   *child
-	ctx     context.Context // of chromedp, without a tab: an object whose life is a process
-	cancel  context.CancelFunc
-	version string
-
-	// Guarded by Browser.mu.
-	users  int  // pages that are being opened
-	pages  int  // that were opened
-	spent  bool // to be replaced
-	ending bool // by us
-	mu     *sync.Mutex
-}
-
-func (p *process) isDead() bool {
-	select {
-	case <-p.child.gone:
-		return true
-	case <-p.ctx.Done():
-		return true
-	default:
-		return false
-	}
-}
-
-// end kills the process and waits for its end. There is nothing in it to be saved.
-func (p *process) end() {
-	p.mu.Lock()
-	p.ending = true
-	p.mu.Unlock()
-	p.cancel()
-	p.child.kill()
-	<-p.child.gone
-}
-
-func (b *Browser) startProcess() (*process, error) {
-	c, err := launch(b.path, b.flags())
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", b.path, err)
-	}
-	root, stop := context.WithCancel(context.Background())
-	alloc, _ := chromedp.NewAllocatorContext(root, attached{c.conn})
-	quiet := func(format string, args ...any) {
-		b.log.Debug("chromium protocol", "message", fmt.Sprintf(format, args...))
-	}
-	ctx, _ := chromedp.NewContext(alloc, chromedp.WithBrowserOption(
-		chromedp.WithBrowserLogf(quiet), chromedp.WithBrowserErrorf(quiet)))
-	p := &process{child: c, ctx: ctx, cancel: stop, mu: &b.mu}
-	timer := time.AfterFunc(b.limits.Start, stop)
-	v, err := chromedp.CallBrowser(ctx, browser.GetVersion, cdp.Empty{})
-	if !timer.Stop() && err == nil {
-		err = context.DeadlineExceeded
-	}
-	if err != nil {
-		stop()
-		c.kill()
-		<-c.gone
-		return nil, startError(b.path, c.out.String(), err)
-	}
-	p.version = v.Product
-	return p, nil
-}
-
-// startError says what Chromium said.
-func startError(path, output string, err error) error {
-	if strings.Contains(output, "No usable sandbox") || strings.Contains(output, "sandbox helper") ||
-		strings.Contains(output, "Operation not permitted") && strings.Contains(output, "amespace") {
-		return fmt.Errorf("start %s: Chromium cannot make its sandbox here: the kernel must allow user namespaces (or Debian's "+
-			"package chromium-sandbox be installed); it can be run without the sandbox by configuration", path)
-	}
-	lines := strings.Split(output, "\n")
-	if last := lines[len(lines)-1]; last != "" {
-		return fmt.Errorf("start %s: %w: %.300s", path, err, last)
-	}
-	return fmt.Errorf("start %s: %w", path, err)
-}
-
-// flags are what Chromium is started with.
-func (b *Browser) flags() []string {
-	f := []string{
-		"--headless", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--mute-audio",
-		"--hide-scrollbars", "--window-size=1280,1024", "--force-color-profile=srgb", "--lang=en-US",
-
-		// The only way out. What asks for no proxy, or does not know the password of a context, gets nowhere; names are
-		// resolved by the proxy alone; loopback goes there too, to be refused.
-		"--proxy-server=http://" + b.options.Proxy, "--proxy-bypass-list=<-loopback>",
-		"--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE " + host(b.options.Proxy),
-		"--disable-quic", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
-		"--webrtc-ip-handling-policy=disable_non_proxied_udp", "--dns-prefetch-disable", "--no-pings",
-
-		// Chromium's own errands.
-		"--disable-background-networking", "--disable-component-update", "--disable-component-extensions-with-background-pages",
-		"--disable-domain-reliability", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--disable-breakpad",
-		"--disable-crash-reporter", "--disable-client-side-phishing-detection", "--disable-search-engine-choice-screen",
-		"--metrics-recording-only", "--no-report-upload", "--safebrowsing-disable-auto-update", "--password-store=basic",
-		"--use-mock-keychain", "--no-service-autorun",
-		"--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,CertificateTransparencyComponentUpdater," +
-			"AutofillServerCommunication,InterestFeedContentSuggestions,NetworkTimeServiceQuerying,Prerender2,SpeculationRules," +
-			"WebBluetooth,WebUSB,WebTransport,IsolateOrigins,site-per-process,AsyncDns,DnsOverHttps,NetworkPrediction," +
-			"PreloadPages,PrefetchPrivacyChanges,BackForwardCache,AudioServiceOutOfProcess",
-		"--disable-blink-features=WebTransport,AutomationControlled",
-
-		// What pages may not do or do not need.
-		"--block-new-web-contents", "--deny-permission-prompts", "--disable-notifications", "--disable-speech-api",
-		"--disable-gpu", "--disable-3d-apis", "--disable-hang-monitor", "--disable-prompt-on-repost", "--disable-file-system",
-		"--disable-site-isolation-trials", "--js-flags=--max-old-space-size=512", "--disk-cache-size=1048576",
-		"--autoplay-policy=document-user-activation-required",
-
-		// Tabs that nobody looks at are not slowed down.
-		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
-	}
-	if b.options.NoSandbox {
-		f = append(f, "--no-sandbox")
-	}
-	if smallShm() {
-		f = append(f, "--disable-dev-shm-usage")
-	}
-	return append(f, "about:blank")
-}
-
-func host(address string) string {
-	if i := strings.LastIndexByte(address, ':'); i >= 0 {
-		return strings.Trim(address[:i], "[]")
-	}
-	return address
-}
-
-// A Context is a profile of its own within the browser: cookies, caches, and a name and password at the proxy.
-type Context struct {
-	b              *Browser
-	user, password string
-	turn           chan struct{} // capacity 1: one page at a time
-
-	// Guarded by Browser.mu.
-	p      *process
-	id     cdp.BrowserContextID
-	closed bool
-}
-
-// Context returns a context. It is made in the browser when its first page is opened, and made anew, without its
-// cookies, after it was closed for another or the process was replaced.
-func (b *Browser) Context(user, password string) *Context {
-	return &Context{b: b, user: user, password: password, turn: make(chan struct{}, 1)}
-}
-
-// Close closes the context in the browser. A page that is being opened fails.
-func (c *Context) Close() {
-	b := c.b
-	b.mu.Lock()
-	c.closed = true
-	p, id := c.forget()
-	b.mu.Unlock()
-	if p != nil {
-		b.background(func() { p.dispose(id) })
-	}
-}
-
-// forget takes the context out of the browser's list. The caller holds Browser.mu.
-func (c *Context) forget() (*process, cdp.BrowserContextID) {
-	c.b.open = slices.DeleteFunc(c.b.open, func(o *Context) bool { return o == c })
-	p, id := c.p, c.id
-	c.p, c.id = nil, ""
-	return p, id
-}
-
-// closeTime is for Chromium to close something, which a page cannot prevent; if it takes longer, Chromium hangs.
-const closeTime = 10 * time.Second
-
-// dispose closes a context and all its tabs. A Chromium that cannot is killed.
-func (p *process) dispose(id cdp.BrowserContextID) {
-	ctx, stop := context.WithTimeout(p.ctx, closeTime)
-	defer stop()
-	_, err := chromedp.CallBrowser(ctx, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: id})
-	if errors.Is(err, context.DeadlineExceeded) {
-		p.child.kill()
-	}
-}
-
-// enter makes the context in a process, closing another one if there are too many. The caller has a slot, so one of the
-// others has none and is not in use.
-func (c *Context) enter(ctx context.Context, p *process) (cdp.BrowserContextID, error) {
-	b := c.b
-	b.mu.Lock()
-	if c.closed {
-		b.mu.Unlock()
-		return "", ErrClosed
-	}
-	if c.p == p {
-		b.open = append(slices.DeleteFunc(b.open, func(o *Context) bool { return o == c }), c)
-		b.mu.Unlock()
-		return c.id, nil
-	}
-	var old *Context
-	if len(b.open) >= b.limits.Contexts {
-		if i := slices.IndexFunc(b.open, func(o *Context) bool { return len(o.turn) == 0 }); i >= 0 {
-			old = b.open[i]
-		}
-	}
-	var oldID cdp.BrowserContextID
-	var oldProcess *process
-	if old != nil {
-		oldProcess, oldID = old.forget()
-	}
-	b.mu.Unlock()
-	if oldProcess != nil {
-		b.background(func() { oldProcess.dispose(oldID) })
-	}
-	made, err := call(ctx, p, target.CreateBrowserContext, target.CreateBrowserContextParams{
-		DisposeOnDetach: yes(), ProxyServer: "http://" + b.options.Proxy, ProxyBypassList: "<-loopback>",
-	})
-	if err != nil {
-		return "", err
-	}
-	id := made.BrowserContextID
-	_, err = call(ctx, p, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
-		Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: id,
-	})
-	b.mu.Lock()
-	usable := err == nil && !c.closed && b.current == p
-	if usable {
-		c.p, c.id = p, id
-		b.open = append(b.open, c)
-	}
-	b.mu.Unlock()
-	if !usable {
-		b.background(func() { p.dispose(id) })
-		if err == nil {
-			err = errGone // or replaced, or the context closed, which the caller sees
-		}
-		return "", err
-	}
-	return id, nil
-}
-
-// call runs a command of the browser, until the caller's context ends.
-func call[P, R any](ctx context.Context, p *process, c cdp.Command[P, R], params P) (R, error) {
-	both, stop := context.WithCancelCause(p.ctx)
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
-	r, err := chromedp.CallBrowser(both, c, params)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return r, err
-}
-
-func yes() *bool { v := true; return &v }

@@ -70,8 +70,12 @@ func newWeb(t testing.TB) *web {
 				break
 			}
 			w.reached.Add(1)
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nAccess-Control-Allow-Origin: *\r\n\r\nSECRET")
-			c.Close()
+			go func() {
+				c.SetDeadline(time.Now().Add(time.Second))
+				c.Read(make([]byte, 1024))
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nAccess-Control-Allow-Origin: *\r\n\r\nSECRET")
+				c.Close()
+			}()
 		}
 		done <- struct{}{}
 	}()
