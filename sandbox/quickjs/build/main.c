@@ -324,7 +324,7 @@ int EXPORT(js_run)(void) {
   if (__wasi_random_get((uint8_t *)random_state, sizeof random_state) != 0) return say("no random numbers\n");
   random_state[0] |= 1; // all zeros would stay that
   buffer in;
-  if (!read_all(0, &in)) return say("the arguments cannot be read\n");
+  if (!read_all(0, &in)) return say(errno == ENOMEM ? "out of memory\n" : "the arguments cannot be read\n");
   JSValueConst args[] = {JS_NewString(ctx, tool()), JS_NewStringLen(ctx, (char *)in.data, in.len)};
   free(in.data);
   JSValue promise = JS_Call(ctx, run, JS_UNDEFINED, 2, args);
