@@ -107,7 +107,11 @@ func (f *scriptFile) compile(ctx context.Context, all map[string]Interpreter) (S
 	if compile == nil {
 		return nil, fmt.Errorf("%s: this host has no interpreter for scripts that end in %s", f.name, path.Ext(f.name))
 	}
-	return compile(ctx, f.name, f.source)
+	s, err := compile(ctx, f.name, f.source)
+	if err != nil {
+		return nil, err // and not the nil pointer that an interpreter may have beside it
+	}
+	return s, nil
 }
 
 // A script starts a script for every call.

@@ -36,18 +36,10 @@ var started = sync.OnceValues(func() (map[string]plugins.Interpreter, error) {
 	}
 	return map[string]plugins.Interpreter{
 		plugins.EndingJavaScript: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
-			s, err := engine.Compile(ctx, file, source)
-			if err != nil {
-				return nil, err
-			}
-			return s, nil
+			return engine.Compile(ctx, file, source)
 		},
 		plugins.EndingPython: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
-			s, err := pool.Compile(ctx, file, source)
-			if err != nil {
-				return nil, err
-			}
-			return s, nil
+			return pool.Compile(ctx, file, source)
 		},
 	}, nil
 })

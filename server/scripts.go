@@ -65,24 +65,16 @@ func (s *scripts) interpreters() map[string]plugins.Interpreter {
 			if err != nil {
 				return nil, err
 			}
-			return orNil(pool.Compile(ctx, file, source))
+			return pool.Compile(ctx, file, source)
 		},
 		plugins.EndingJavaScript: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
 			engine, err := s.javascript(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return orNil(engine.Compile(ctx, file, source))
+			return engine.Compile(ctx, file, source)
 		},
 	}
-}
-
-// orNil keeps a nil pointer from becoming a script.
-func orNil[T plugins.Script](script T, err error) (plugins.Script, error) {
-	if err != nil {
-		return nil, err
-	}
-	return script, nil
 }
 
 // javascript is the engine, which takes a second to compile where the cache does not have it.

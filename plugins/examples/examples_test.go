@@ -2,6 +2,7 @@
 package examples_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,10 +10,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"chorale/plugins"
 	"chorale/plugins/kit"
+	"chorale/sandbox/python"
+	"chorale/sandbox/quickjs"
 )
 
 // built is an entry of manifest.json: hashes by name of file.
@@ -114,6 +118,66 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("%d examples were run: %v", len(checks), err)
 			}
 			for _, c := range checks {
+				if c.Err != nil {
+					t.Errorf("%s, %s: %v", c.Tool, c.Name, c.Err)
+				}
+			}
+		})
+	}
+}
+
+// interpreters are the real ones; nobody closes them. Python boots in seconds where the cache does not have its image.
+var interpreters = sync.OnceValues(func() (map[string]plugins.Interpreter, error) {
+	engine, err := quickjs.Open(context.Background(), quickjs.Options{})
+	if err != nil {
+		return nil, err
+	}
+	o := python.BootOptions{}
+	if dir, err := os.UserCacheDir(); err == nil {
+		o.CacheDir = filepath.Join(dir, "chorale", "python-test")
+	}
+	image, err := python.Boot(context.Background(), o)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := python.NewPool(image, python.PoolOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]plugins.Interpreter{
+		plugins.EndingJavaScript: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
+			return engine.Compile(ctx, file, source)
+		},
+		plugins.EndingPython: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
+			return pool.Compile(ctx, file, source)
+		},
+	}, nil
+})
+
+// TestScripts runs what the manifests of scripts promise, and tries them with faults.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	all, err := interpreters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"dates/dates.py", "diff/diff.js"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			p, err := plugins.Open(t.Context(), file, plugins.Options{Interpreters: all})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			checks, err := kit.Examples(t.Context(), p, kit.Tapes{}, nil)
+			if err != nil || len(checks) < 6 {
+				t.Fatalf("%d examples were run: %v", len(checks), err)
+			}
+			faults, err := kit.Faults(t.Context(), p, nil, kit.Tapes{})
+			if err != nil || len(faults) == 0 {
+				t.Fatalf("%d faults were tried: %v", len(faults), err)
+			}
+			for _, c := range append(checks, faults...) {
 				if c.Err != nil {
 					t.Errorf("%s, %s: %v", c.Tool, c.Name, c.Err)
 				}

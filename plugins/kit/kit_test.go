@@ -16,6 +16,7 @@ import (
 
 	"chorale/plugins"
 	"chorale/plugins/kit"
+	"chorale/sandbox/quickjs"
 )
 
 // units is the module of an example, and manifest its manifest.
@@ -170,6 +171,47 @@ func TestNew(t *testing.T) {
 }
 
 // TestNewBuilds is the way of an author: new, build, test. Each language needs its compiler.
+// TestNewScripts: a new script passes its own examples as it is.
+func TestNewScripts(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if _, err := kit.New(folder, "hello", "js"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kit.New(folder, "salut", "py"); err != nil { // beside the other: a folder of plugins will do
+		t.Fatal(err)
+	}
+	engine, err := quickjs.Open(t.Context(), quickjs.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	p, err := plugins.Open(t.Context(), filepath.Join(folder, "hello.js"), plugins.Options{Interpreters: map[string]plugins.Interpreter{
+		plugins.EndingJavaScript: func(ctx context.Context, file string, source []byte) (plugins.Script, error) {
+			return engine.Compile(ctx, file, source)
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	checks, err := kit.Examples(t.Context(), p, kit.Tapes{}, nil)
+	if err != nil || len(checks) != 2 || checks[0].Err != nil || checks[1].Err != nil {
+		t.Errorf("%v, %v", checks, err)
+	}
+	all, err := kit.List(folder)
+	if err != nil || len(all) != 2 || all[0].Manifest == nil || all[1].Manifest == nil || all[1].ABI != plugins.ABIScript {
+		t.Errorf("%+v, %v", all, err)
+	}
+	in, err := kit.Install(t.Context(), kit.InstallOptions{Folder: folder + "/plugins.d", From: filepath.Join(folder, "salut.py")})
+	if err != nil || in.Manifest.Name != "salut" || in.Hash != all[1].Hash {
+		t.Errorf("%+v, %v", in, err)
+	}
+	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: folder + "/plugins.d", From: filepath.Join(folder, "salut.py"), SHA256: in.Hash}); err == nil || !strings.Contains(err.Error(), "plugin attach") {
+		t.Errorf("a script with a digest: %v", err)
+	}
+}
+
 func TestNewBuilds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
