@@ -3,7 +3,6 @@ package sandbox
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,10 +11,15 @@ import (
 	"slices"
 )
 
-// deltaPageBytes is the size of the pieces of memory that a Delta holds. It does not depend on the platform.
-const deltaPageBytes = 4096
+const (
+	// deltaPageBytes is the size of the pieces of memory that are compared first. It does not depend on the platform.
+	deltaPageBytes = 4096
+	// wordBytes is the size of the pieces that a Delta holds. New words compress twice as well as what they are XORed with
+	// the old ones, and five times as well as whole pages: most of what a guest writes are numbers and addresses.
+	wordBytes = 4
+)
 
-// A Delta is in what the state of an instance differs from an image: pages of memory, globals, and the file table. It is
+// A Delta is in what the state of an instance differs from an image: words of memory, globals, and the file table. It is
 // immutable and can be applied any number of times, in other processes too, to forks of an image with the same hash.
 //
 // Files are kept as what leads to them: mount, name, flags and offset. Applying a Delta opens them again; one that was
@@ -24,10 +28,14 @@ type Delta struct {
 	image   [sha256.Size]byte
 	size    uint64 // of the memory, in bytes
 	globals []uint64
-	pages   []uint32 // numbers of pages, ascending
-	data    []byte   // of the pages, XORed with the image: what did not change is zero
+	runs    []run  // of words that differ, ascending
+	data    []byte // these words
+	touched int64  // bytes of the pages that they are in
 	files   []savedFile
 }
+
+// A run is a number of words after a gap of words that are those of the image.
+type run struct{ gap, n uint32 }
 
 // A savedFile is one entry of the file table.
 type savedFile struct {
@@ -54,8 +62,8 @@ const (
 // Image is the hash of the image that the delta belongs to.
 func (d *Delta) Image() [sha256.Size]byte { return d.image }
 
-// Bytes is how much memory the pages of the delta take, uncompressed.
-func (d *Delta) Bytes() int64 { return int64(len(d.data)) }
+// Bytes is how much memory an instance has of its own after the delta was applied: that of the pages that differ.
+func (d *Delta) Bytes() int64 { return d.touched }
 
 // Size is how many bytes of linear memory an instance has after the delta was applied.
 func (d *Delta) Size() uint64 { return d.size }
@@ -89,19 +97,34 @@ func (in *Instance) Delta(img *Image) (*Delta, error) {
 	if in.linear == nil {
 		return d, nil
 	}
+	end := uint64(0) // of the last run, in words
 	in.linear.region.written(img.backing, d.size, func(from, to uint64) {
 		for at := from; at < to; at += deltaPageBytes {
-			if !bytes.Equal(mem[at:at+deltaPageBytes], img.backing.page(at)) {
-				d.pages = append(d.pages, uint32(at/deltaPageBytes))
-			}
+			end = d.compare(mem[at:at+deltaPageBytes], img.backing.page(at), at/wordBytes, end)
 		}
 	})
-	d.data = make([]byte, len(d.pages)*deltaPageBytes)
-	for i, p := range d.pages {
-		at := uint64(p) * deltaPageBytes
-		subtle.XORBytes(d.data[i*deltaPageBytes:], mem[at:at+deltaPageBytes], img.backing.page(at))
-	}
 	return d, nil
+}
+
+// compare adds the words of a page that begins at the word at.
+func (d *Delta) compare(page, old []byte, at, end uint64) uint64 {
+	if bytes.Equal(page, old) {
+		return end
+	}
+	d.touched += deltaPageBytes
+	for i := 0; i < deltaPageBytes; i += wordBytes {
+		if binary.LittleEndian.Uint32(page[i:]) == binary.LittleEndian.Uint32(old[i:]) {
+			continue
+		}
+		if w := at + uint64(i/wordBytes); w == end && len(d.runs) > 0 {
+			d.runs[len(d.runs)-1].n++
+		} else {
+			d.runs = append(d.runs, run{uint32(w - end), 1})
+		}
+		end = at + uint64(i/wordBytes) + 1
+		d.data = append(d.data, page[i:i+wordBytes]...)
+	}
+	return end
 }
 
 var zeroPage [deltaPageBytes]byte // never written
@@ -140,9 +163,11 @@ func (in *Instance) Apply(img *Image, d *Delta) error {
 		}
 	}
 	mem := in.memory()
-	for i, p := range d.pages {
-		page := mem[uint64(p)*deltaPageBytes:][:deltaPageBytes]
-		subtle.XORBytes(page, page, d.data[i*deltaPageBytes:][:deltaPageBytes])
+	at, data := uint64(0), d.data
+	for _, r := range d.runs {
+		at += uint64(r.gap) * wordBytes
+		n := copy(mem[at:at+uint64(r.n)*wordBytes], data)
+		at, data = at+uint64(n), data[n:]
 	}
 	for i, g := range in.globals {
 		g.Set(d.globals[i])
@@ -227,12 +252,12 @@ func (t *fileTable) reopen(s savedFile) *descriptor {
 }
 
 // deltaMagic begins a stored delta; its last byte is the version of the form.
-const deltaMagic = "CHORDLT\x01"
+const deltaMagic = "CHORDLT\x02"
 
 // AppendBinary implements encoding.BinaryAppender. The form compresses well and is neither compressed nor authenticated:
 // who can write it decides what the guest does, within its limits.
 func (d *Delta) AppendBinary(b []byte) ([]byte, error) {
-	b = slices.Grow(b, len(d.data)+5*len(d.pages)+64*len(d.files)+128)
+	b = slices.Grow(b, len(d.data)+10*len(d.runs)+64*len(d.files)+128)
 	b = append(b, deltaMagic...)
 	b = append(b, d.image[:]...)
 	b = binary.AppendUvarint(b, d.size)
@@ -260,11 +285,10 @@ func (d *Delta) AppendBinary(b []byte) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(len(f.name)))
 		b = append(b, f.name...)
 	}
-	b = binary.AppendUvarint(b, uint64(len(d.pages)))
-	next := uint32(0)
-	for _, p := range d.pages {
-		b = binary.AppendUvarint(b, uint64(p-next)) // a gap
-		next = p + 1
+	b = binary.AppendUvarint(b, uint64(len(d.runs)))
+	for _, r := range d.runs {
+		b = binary.AppendUvarint(b, uint64(r.gap))
+		b = binary.AppendUvarint(b, uint64(r.n))
 	}
 	return append(b, d.data...), nil
 }
@@ -292,22 +316,33 @@ func ParseDelta(p []byte) (*Delta, error) {
 	for range r.count(1 << 20) {
 		out.files = append(out.files, r.file())
 	}
-	out.pages = make([]uint32, r.count(int(out.size/deltaPageBytes)))
-	next := uint64(0)
-	for i := range out.pages {
-		next += r.uvarint(maxMemoryBytes)
-		if next >= out.size/deltaPageBytes {
-			r.failed = true
-			break
-		}
-		out.pages[i] = uint32(next)
-		next++
-	}
+	words := out.readRuns(&r)
 	out.data = r.rest
-	if r.failed || len(out.data) != len(out.pages)*deltaPageBytes {
+	if r.failed || uint64(len(out.data)) != words*wordBytes {
 		return nil, errors.New("read delta: it is damaged or cut short")
 	}
 	return out, nil
+}
+
+// readRuns reads the runs, which must lie in the memory, and returns how many words they have.
+func (d *Delta) readRuns(r *deltaReader) (words uint64) {
+	d.runs = make([]run, r.count(int(d.size/wordBytes)))
+	at, page := uint64(0), uint64(0) // the end of the run before, in bytes, and of the pages that are counted
+	for i := range d.runs {
+		gap, n := r.uvarint(d.size/wordBytes), r.uvarint(d.size/wordBytes)
+		from := at + gap*wordBytes
+		at = from + n*wordBytes
+		if n == 0 || at > d.size {
+			r.failed = true
+			return 0
+		}
+		d.runs[i] = run{uint32(gap), uint32(n)}
+		words += n
+		from = max(from/deltaPageBytes*deltaPageBytes, page)
+		page = (at + deltaPageBytes - 1) / deltaPageBytes * deltaPageBytes
+		d.touched += int64(page - min(from, page))
+	}
+	return words
 }
 
 // A deltaReader takes a stored delta apart. After a failure it returns zeros.

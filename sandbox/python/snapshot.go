@@ -56,7 +56,7 @@ func (e *SnapshotError) Unwrap() error { return e.Err }
 // compression, the code over all the rest, and the compressed payload. The payload is the length of a header, the header as
 // JSON, and a sandbox.Delta.
 const (
-	snapshotMagic = "CHORPY\x00\x01" // the last byte is the version
+	snapshotMagic = "CHORPY\x00\x02" // the last byte is the version
 
 	snapshotImageAt   = len(snapshotMagic)
 	snapshotLengthAt  = snapshotImageAt + sha256.Size
