@@ -160,6 +160,38 @@ func TestMCPServer(t *testing.T) {
 	}
 }
 
+// TestMCPServerPython keeps variables in a session, for its key, and nowhere else.
+func TestMCPServerPython(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--python", "--api-key", "sesame", "--api-key", "other")
+	for _, revision := range []string{"2026-07-28", "2025-11-25"} {
+		s, other := connect(t, p.url, "sesame", revision, nil), connect(t, p.url, "other", revision, nil)
+		_, created, _ := call(t, s, "python_session", map[string]any{"action": "create"})
+		id := created["session"]
+		for _, c := range []struct {
+			session      *sdk.ClientSession
+			code, within string
+			want         string
+			failed       bool
+		}{
+			{s, "x = 41", "it", "", false}, {s, "x + 1", "it", "42", false}, {s, "x", "", "NameError", true},
+			{other, "x", "it", "no such session", true}, {s, "import os; sorted(os.environ)", "", "", false}, {s, "open('/etc/passwd')", "", "Error", true},
+		} {
+			arguments := map[string]any{"code": c.code}
+			if c.within != "" {
+				arguments["session"] = id
+			}
+			text, _, failed := call(t, c.session, "python", arguments)
+			if !strings.Contains(text, c.want) || failed != c.failed || strings.Contains(text, "sesame") || strings.Contains(text, "CHORALE") {
+				t.Errorf("%s: %s: %q, failed %v; want %q, %v", revision, c.code, text, failed, c.want, c.failed)
+			}
+		}
+		if _, closed, failed := call(t, s, "python_session", map[string]any{"action": "close", "session": id}); failed || closed["closed"] != true {
+			t.Errorf("%s: close: %v", revision, closed)
+		}
+	}
+}
+
 // TestMCPServerOff answers 404.
 func TestMCPServerOff(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -43,7 +44,7 @@ type Options struct {
 	KeepAlive    time.Duration // a stream that is silent for so long gets a keepalive; default 15 s
 	WriteTimeout time.Duration // a client that takes no bytes for so long is given up; default 30 s
 	DrainTimeout time.Duration // how long Serve waits for running responses at the end; default 30 s
-	OnDrain      func()        // called when draining begins, to end what would never end by itself; nil: nothing is
+	OnDrain      func()        // called once when draining begins, to end what would never end by itself; nil: nothing is
 }
 
 // A Server answers HTTP requests.
@@ -134,7 +135,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 	}
 	if s.o.OnDrain != nil {
-		hs.RegisterOnShutdown(s.o.OnDrain)
+		hs.RegisterOnShutdown(sync.OnceFunc(s.o.OnDrain)) // there may be two shutdowns
 	}
 	served := make(chan error, 1) // so that the goroutine ends though nobody listens
 	go func() { served <- hs.Serve(l) }()

@@ -353,3 +353,31 @@ func TestStats(t *testing.T) {
 		t.Errorf("stats %+v", got)
 	}
 }
+
+// TestMCP is answered by the handler, with every method, behind the keys; without one there is no such route.
+func TestMCP(t *testing.T) {
+	t.Parallel()
+	reached := ""
+	s := newServer(t, httpd.Options{APIKeys: []string{"k"}, AllowOrigins: []string{"http://a"}, MCP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached += r.Method + " "
+		if _, ok := w.(http.Flusher); !ok {
+			t.Error("events cannot be flushed")
+		}
+	})})
+	for _, method := range []string{"POST", "GET", "DELETE", "PUT", "OPTIONS"} {
+		if res := do(s, method, "/mcp", nil); res.StatusCode != 401 {
+			t.Errorf("%s without a key: status %d, want 401", method, res.StatusCode)
+		}
+		if res := do(s, method, "/mcp", nil, "Authorization: Bearer k"); res.StatusCode != 200 {
+			t.Errorf("%s: status %d, want 200", method, res.StatusCode)
+		}
+	}
+	if reached != "POST GET DELETE PUT OPTIONS " {
+		t.Errorf("the handler got %s", reached)
+	}
+	res := do(s, "POST", "/mcp", nil, "Authorization: Bearer k", "Origin: http://a")
+	if got := res.Header.Get("Access-Control-Expose-Headers"); !strings.Contains(got, "Mcp-Session-Id") {
+		t.Errorf("pages may read %q, not the session", got)
+	}
+	checkError(t, do(newServer(t, httpd.Options{}), "POST", "/mcp", nil), 404, "unknown_url", "")
+}

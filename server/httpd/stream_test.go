@@ -376,7 +376,7 @@ func TestServeDrains(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			resume := make(chan struct{})
+			resume, drained := make(chan struct{}), make(chan struct{})
 			b := newBackend(t, settings{answer: test.answer, beforeStep: func(ctx context.Context, _ *engine.Batch) error {
 				select {
 				case <-resume:
@@ -385,7 +385,7 @@ func TestServeDrains(t *testing.T) {
 				return nil
 			}})
 			log := slog.New(slog.NewTextHandler(onWrite(sync.OnceFunc(func() { close(resume) })), &slog.HandlerOptions{Level: slog.LevelWarn}))
-			s := newServer(t, httpd.Options{Responses: b.service, DrainTimeout: test.drain, Logger: log})
+			s := newServer(t, httpd.Options{Responses: b.service, DrainTimeout: test.drain, Logger: log, OnDrain: func() { close(drained) }})
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			check(t, err)
 			ctx, terminate := context.WithCancel(t.Context())
@@ -407,6 +407,7 @@ func TestServeDrains(t *testing.T) {
 			if err := <-served; err != nil {
 				t.Errorf("Serve: %v", err)
 			}
+			<-drained
 			if _, err := http.Get("http://" + l.Addr().String() + "/health"); err == nil {
 				t.Error("the address still answers")
 			}

@@ -115,16 +115,16 @@ func (s *Server) checkCaller(r *http.Request) *refusal {
 	}
 	// The same origin as the server's, by a name that nobody else can make lead here.
 	_, ip := netip.ParseAddr(host)
-	if origin, ok := parseOrigin(origins[0]); len(origins) == 1 && ok && strings.EqualFold(origin, r.Host) && (named || loopback || ip == nil) {
+	if origin, ok := parseOrigin(origins[0]); len(origins) == 1 && ok && strings.EqualFold(origin, r.Host) && strings.HasPrefix(origins[0], "http") && (named || loopback || ip == nil) {
 		return nil
 	}
 	return refuse(403, protocol.INVALID_REQUEST, "Pages of the origin %.100q may not call this server; its operator can allow it.", origins[0])
 }
 
-// parseOrigin returns host and port of an origin.
+// parseOrigin returns host and port of an origin of any scheme.
 func parseOrigin(origin string) (host string, ok bool) {
 	u, err := url.Parse(origin)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
 		return "", false
 	}
 	return u.Host, true

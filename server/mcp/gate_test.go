@@ -116,29 +116,32 @@ func TestWrongRequests(t *testing.T) {
 func TestCallers(t *testing.T) {
 	t.Parallel()
 	h := serve(t, newBox(t, python()), func(o *mcp.Options) {
-		o.Hosts, o.Origins = []string{"tools.example"}, []string{"https://app.example"}
+		o.Hosts, o.Origins = []string{"tools.example"}, []string{"https://app.example", "browser-extension://abc"}
 	})
 	port := h.url[strings.LastIndex(h.url, ":"):]
 	for name, c := range map[string]struct {
 		host, origin string
 		allowed      bool
 	}{
-		"a program":                        {"", "", true},
-		"by its name":                      {"localhost" + port, "", true},
-		"by the name of a proxy":           {"tools.example", "", true},
-		"by a name in another case":        {"Tools.Example:443", "", true},
-		"by an unknown name":               {"evil.example", "", false},
-		"a name that is made to lead here": {"evil.example" + port, "http://evil.example" + port, false},
-		"by an address of another network": {"192.168.1.7", "", false},
-		"a page of the same origin":        {"localhost" + port, "http://localhost" + port, true},
-		"a page of another port":           {"localhost" + port, "http://localhost:1", false},
-		"a page of a listed origin":        {"", "https://app.example", true},
-		"a listed origin over http":        {"", "http://app.example", false},
-		"a listed origin, longer":          {"", "https://app.example.evil.example", false},
-		"a foreign page":                   {"", "https://evil.example", false},
-		"a page in a sandbox":              {"", "null", false},
-		"an origin of noise":               {"", "%%%", false},
-		"an origin with a user":            {"localhost" + port, "http://a@localhost" + port, false},
+		"a program":                         {"", "", true},
+		"by its name":                       {"localhost" + port, "", true},
+		"by the name of a proxy":            {"tools.example", "", true},
+		"by a name in another case":         {"Tools.Example:443", "", true},
+		"by an unknown name":                {"evil.example", "", false},
+		"a name that is made to lead here":  {"evil.example" + port, "http://evil.example" + port, false},
+		"by an address of another network":  {"192.168.1.7", "", false},
+		"a page of the same origin":         {"localhost" + port, "http://localhost" + port, true},
+		"a page of another port":            {"localhost" + port, "http://localhost:1", false},
+		"a page of a listed origin":         {"", "https://app.example", true},
+		"a listed origin over http":         {"", "http://app.example", false},
+		"a listed origin, longer":           {"", "https://app.example.evil.example", false},
+		"a foreign page":                    {"", "https://evil.example", false},
+		"a page in a sandbox":               {"", "null", false},
+		"an extension of a browser, listed": {"", "browser-extension://abc", true},
+		"another extension":                 {"", "browser-extension://abd", false},
+		"a page of another scheme":          {"localhost" + port, "app://localhost" + port, false},
+		"an origin of noise":                {"", "%%%", false},
+		"an origin with a user":             {"localhost" + port, "http://a@localhost" + port, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

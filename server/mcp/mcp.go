@@ -36,7 +36,7 @@ type Options struct {
 	Changed func() <-chan struct{} // a channel that is closed when Tools may return others; nil: clients learn of it when they ask
 	Version string                 // of the program, for clients
 	Hosts   []string               // names, without ports, by which clients may reach it besides those of loopback and IP addresses
-	Origins []string               // origins whose pages may call, as https://app.example; "*" is all
+	Origins []string               // origins whose pages may call, as https://app.example, besides the server's own; "*" is all
 	Limits  Limits
 	Logger  *slog.Logger // nil: nothing is logged
 }
@@ -117,7 +117,7 @@ func open(o Options, more ...library.ServerOption) (*Server, error) {
 		return nil, errors.New("mcp server: Options.Tools is required")
 	}
 	for _, origin := range o.Origins {
-		if _, ok := parseOrigin(origin); origin != "*" && !ok {
+		if _, ok := parseOrigin(origin); origin != "*" && origin != "null" && !ok {
 			return nil, fmt.Errorf("mcp server: Options.Origins has %q, which is no origin like https://app.example", origin)
 		}
 	}

@@ -32,6 +32,8 @@ type stream struct {
 
 func newStream(w http.ResponseWriter, cancel context.CancelFunc, events bool, l *Limits) *stream {
 	st := &stream{w: w, conn: http.NewResponseController(w), cancel: cancel, events: events, l: l, pending: http.Header{}}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	if events {
 		st.silence = time.AfterFunc(l.KeepAlive, st.keepAlive)
 	}
