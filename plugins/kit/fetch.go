@@ -131,20 +131,26 @@ func (o InstallOptions) read(f *fetched, get func(suffix string, most int64) ([]
 	return nil
 }
 
-// theFile is the one module in a folder, or the file itself.
+// theFile is the one plugin in a folder, or the file itself.
 func theFile(name string) (string, error) {
 	fi, err := os.Stat(name)
 	if err != nil || !fi.IsDir() {
 		return name, err
 	}
-	modules, err := filepath.Glob(filepath.Join(name, "*.wasm"))
-	if err == nil && len(modules) != 1 {
-		err = fmt.Errorf("%s has %d .wasm files; name the one to install", name, len(modules))
-	}
+	files, err := os.ReadDir(name)
 	if err != nil {
 		return "", err
 	}
-	return modules[0], nil
+	var found []string
+	for _, f := range files {
+		if _, ok := plugins.Stem(f.Name()); ok && !strings.HasPrefix(f.Name(), ".") {
+			found = append(found, f.Name())
+		}
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("%s has %d plugins (%s); name the one to install", name, len(found), strings.Join(found, ", "))
+	}
+	return filepath.Join(name, found[0]), nil
 }
 
 func readFile(name string, most int64) ([]byte, error) {

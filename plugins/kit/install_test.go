@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"chorale/plugins"
@@ -202,7 +203,7 @@ func TestInstallFile(t *testing.T) {
 		t.Errorf("from a folder: %+v, %v", folder, err)
 	}
 	put(t, filepath.Join(from, "y.wasm"), wasm)
-	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: from}); err == nil || !strings.Contains(err.Error(), "has 2 .wasm files") {
+	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: from}); err == nil || !strings.Contains(err.Error(), "has 2 plugins (x.wasm, y.wasm)") {
 		t.Errorf("from a folder with two: %v", err)
 	}
 	if _, err := kit.Install(t.Context(), kit.InstallOptions{Folder: to, From: file, SHA256: sum(nil)}); err == nil || !strings.Contains(err.Error(), "is not installed") {
@@ -236,6 +237,34 @@ func client(t testing.TB, servers ...*httptest.Server) *egress.Client {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// TestInstallReadsOnce has a server that gives other content when it is asked again: what was checked is what is written.
+func TestInstallReadsOnce(t *testing.T) {
+	t.Parallel()
+	whole, secret := attached(t), newKey(t)
+	signature, err := secret.Sign(whole, "ours")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/units.wasm":
+			w.Write(signature)
+		case asked.Add(1) == 1:
+			w.Write(whole)
+		default:
+			w.Write([]byte("\x00asm\x01\x00\x00\x00"))
+		}
+	}))
+	t.Cleanup(s.Close)
+	public := secret.Public()
+	in, err := kit.Install(t.Context(), kit.InstallOptions{Folder: t.TempDir(), From: s.URL + "/units.wasm", SHA256: sum(whole), Key: &public, Registry: oci.Options{Client: client(t, s)}})
+	installed(t, in, err)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the file was asked for %d times", n)
+	}
 }
 
 func TestInstallURL(t *testing.T) {

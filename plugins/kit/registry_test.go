@@ -151,6 +151,26 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
+// TestScriptInRegistry pushes a script, which travels in a module, and installs it.
+func TestScriptInRegistry(t *testing.T) {
+	t.Parallel()
+	const script = "// /// chorale\n// {\"name\": \"hi\", \"version\": \"1.0.0\", \"tools\": [{\"name\": \"greet\"}]}\n// ///\nexport default () => 'hi'\n"
+	file := put(t, filepath.Join(t.TempDir(), "hi.js"), []byte(script))
+	h := newHub(t, file)
+	in, err := kit.Install(t.Context(), kit.InstallOptions{Folder: t.TempDir(), From: h.latest, Registry: h.options})
+	if err != nil || filepath.Base(in.File) != "hi.wasm" {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	s, err := plugins.ReadSource(file)
+	if err != nil || s.Hash() != in.Hash {
+		t.Errorf("the script has the hash %s, what was installed %s, %v", s.Hash(), in.Hash, err)
+	}
+	folder, err := kit.Install(t.Context(), kit.InstallOptions{Folder: t.TempDir(), From: filepath.Dir(file)})
+	if err != nil || folder.Hash != in.Hash {
+		t.Errorf("from its folder: %+v, %v", folder, err)
+	}
+}
+
 // TestPushRefuses what would not be what its author meant.
 func TestPushRefuses(t *testing.T) {
 	t.Parallel()
