@@ -19,8 +19,12 @@ import (
 // engineVersion is the version of the WebAssembly engine in go.mod; native code of another one must not be loaded.
 const engineVersion = "v1.12.0"
 
-// maxCached is how many modules a cache directory keeps; those used last stay.
-const maxCached = 64
+// A cache directory keeps so many modules, those used last, for so long after their last use: every version of a module, of
+// the rewriter and of the engine has its own. What another process has loaded it needs no more.
+const (
+	maxCached = 64
+	keptFor   = 14 * 24 * time.Hour
+)
 
 // A codeCache is a directory with one entry per module: native code, and a manifest with its hashes. Whoever can write
 // there runs code as us, hence the directory is private. Hashes find damage, not malice.
@@ -96,14 +100,15 @@ func (c *codeCache) keep(dir, key string, m manifest) error {
 	if err := os.Rename(dir, filepath.Join(c.dir, key)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return c.evict()
+	return nil
 }
 
-// evict removes the entries that were not used for longest.
-func (c *codeCache) evict() error {
+// evict removes the entries that were not used for longest, and those that nobody has used for a while, also
+// unfinished ones. What cannot be removed costs room and nothing else.
+func (c *codeCache) evict(now time.Time) {
 	list, err := os.ReadDir(c.dir)
-	if err != nil || len(list) <= maxCached {
-		return err
+	if err != nil {
+		return
 	}
 	used := map[string]time.Time{}
 	for _, e := range list {
@@ -111,11 +116,12 @@ func (c *codeCache) evict() error {
 			used[e.Name()] = fi.ModTime()
 		}
 	}
-	slices.SortFunc(list, func(a, b fs.DirEntry) int { return used[a.Name()].Compare(used[b.Name()]) })
-	for _, e := range list[:len(list)-maxCached] {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(c.dir, e.Name())))
+	slices.SortFunc(list, func(a, b fs.DirEntry) int { return used[b.Name()].Compare(used[a.Name()]) })
+	for i, e := range list {
+		if i >= maxCached || now.Sub(used[e.Name()]) > keptFor {
+			os.RemoveAll(filepath.Join(c.dir, e.Name()))
+		}
 	}
-	return err
 }
 
 // hashFiles hashes all files of an entry except its manifest.

@@ -1,12 +1,14 @@
 package sandbox_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"chorale/sandbox"
 )
@@ -94,6 +96,29 @@ func TestCache(t *testing.T) {
 		if n := len(entries(t, dir)); n != 2 {
 			t.Errorf("with files %s: %d files afterwards, want 2", damage.name, n)
 		}
+	}
+}
+
+func TestOldCodeIsRemoved(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	if err := cached(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	ours := entries(t, dir)
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"lately": 24 * time.Hour, "long-ago": 15 * 24 * time.Hour, "new-unfinished": 15 * 24 * time.Hour} {
+		sub := filepath.Join(dir, name)
+		if err := errors.Join(os.Mkdir(sub, 0o700), os.WriteFile(filepath.Join(sub, "code"), nil, 0o600), os.Chtimes(sub, now, now.Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cached(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	left := entries(t, dir)
+	if _, ok := left[filepath.Join(dir, "lately", "code")]; !ok || len(left) != len(ours)+1 {
+		t.Errorf("left are %v", left)
 	}
 }
 

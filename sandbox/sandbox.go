@@ -42,6 +42,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -165,12 +166,15 @@ func (m *Module) compile(ctx context.Context, p *module, o Options) error {
 	if m.cache, err = wazero.NewCompilationCacheWithDir(dir); err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
-	if err := m.build(ctx, p, o); err != nil || hit {
+	if err := m.build(ctx, p, o); err != nil {
 		return err
 	}
-	if err := cache.keep(dir, key, manifest{Fixed: m.fixed}); err != nil {
-		return fmt.Errorf("write cache: %w", err)
+	if !hit {
+		if err := cache.keep(dir, key, manifest{Fixed: m.fixed}); err != nil {
+			return fmt.Errorf("write cache: %w", err)
+		}
 	}
+	cache.evict(time.Now())
 	return nil
 }
 

@@ -181,15 +181,32 @@ func TestOldImagesAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "other"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"other", imageTemp + "1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := evictImages(dir); err != nil {
-		t.Fatal(err)
+	left := func(now time.Time) (names []string) {
+		if err := evictImages(dir, now); err != nil {
+			t.Fatal(err)
+		}
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			names = append(names, e.Name())
+		}
+		return names
 	}
-	list, err := os.ReadDir(dir)
-	if err != nil || len(list) != keptImages+1 || list[0].Name() != "other" || list[1].Name() != imagePrefix+"a"+imageSuffix {
-		t.Errorf("%v %v", err, list)
+	if got := left(now); len(got) != keptImages+2 || got[0] != imageTemp+"1" || got[1] != "other" || got[2] != imagePrefix+"a"+imageSuffix {
+		t.Errorf("left %q", got)
+	}
+	if got := left(now.Add(keptFor - 90*time.Minute)); len(got) != 4 {
+		t.Errorf("left %q when only the first two images were used lately", got)
+	}
+	if got := left(now.Add(keptFor + time.Minute)); !slices.Equal(got, []string{"other"}) {
+		t.Errorf("left %q after a time without use", got)
 	}
 }
 

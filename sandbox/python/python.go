@@ -136,11 +136,15 @@ type bootstrap struct {
 	source string            // "stored" or "booted"
 }
 
-// Names of stored images, and how many are kept: those that were used last.
+// Names of stored images, and which are kept: so many, those that were used last, for so long after their last use. Every
+// version of the interpreter, of its packages and of what is preloaded has its own. A process that needs one that another
+// has removed only starts slowly, and who runs on one does not need the file.
 const (
 	imagePrefix = "python-"
 	imageSuffix = ".image"
+	imageTemp   = ".image-" // begins what sandbox.Image.Save has not finished
 	keptImages  = 6
+	keptFor     = 14 * 24 * time.Hour
 )
 
 // load takes the stored image if it is good.
@@ -169,29 +173,47 @@ func (b *bootstrap) finish(ctx context.Context, img *Image, o BootOptions) error
 			return err
 		}
 		if b.file != "" {
-			if err := errors.Join(img.state.Save(b.file), evictImages(o.CacheDir)); err != nil {
+			if err := img.state.Save(b.file); err != nil {
 				o.Logger.Warn("python image could not be stored, the next start will be slow", "error", err)
 			}
+		}
+	}
+	if b.file != "" {
+		if err := evictImages(o.CacheDir, time.Now()); err != nil {
+			o.Logger.Warn("old python images could not be removed", "error", err)
 		}
 	}
 	return img.locate(ctx)
 }
 
-// evictImages removes the stored images that were not used for longest.
-func evictImages(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, imagePrefix+"*"+imageSuffix))
-	if err != nil || len(names) <= keptImages {
+// evictImages removes the stored images that were not used for longest, and those that nobody has used for a while, with
+// what processes left behind that ended while they stored one.
+func evictImages(dir string, now time.Time) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
-	used := map[string]time.Time{}
-	for _, name := range names {
-		if fi, err := os.Stat(name); err == nil {
-			used[name] = fi.ModTime()
+	var images []fs.FileInfo
+	var old []string
+	for _, e := range list {
+		fi, err := e.Info()
+		stored := strings.HasPrefix(e.Name(), imagePrefix) && strings.HasSuffix(e.Name(), imageSuffix)
+		switch {
+		case err != nil, !stored && !strings.HasPrefix(e.Name(), imageTemp): // another process was faster; not ours
+		case now.Sub(fi.ModTime()) > keptFor:
+			old = append(old, e.Name())
+		case stored:
+			images = append(images, fi)
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int { return used[a].Compare(used[b]) })
-	for _, name := range names[:len(names)-keptImages] {
-		err = errors.Join(err, os.Remove(name))
+	slices.SortFunc(images, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for _, fi := range images[min(keptImages, len(images)):] {
+		old = append(old, fi.Name())
+	}
+	for _, name := range old {
+		if e := os.Remove(filepath.Join(dir, name)); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }
