@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 )
 
 // TestOfficialClients runs the checks of clients/python and clients/node against the binary; each is a subtest.
@@ -32,12 +38,13 @@ func TestOfficialClients(t *testing.T) {
 			}
 			folder := t.TempDir()
 			putPlugin(t, folder, "units")
-			p := start(t, "--python", "--plugins", folder, "--keepalive", "20ms") // the SDKs must not mind the events
+			peer := echoServer(t)
+			p := start(t, "--python", "--plugins", folder, "--keepalive", "20ms", "--mcp-allow", peer.URL) // the SDKs must not mind the events
 			eventually(t, "the plugin", func() bool {
 				status, _ := p.request("POST", "/v1/responses", body(map[string]any{"input": "x", "max_output_tokens": 1, "tools": []any{map[string]any{"type": "plugin", "name": "units"}}}))
 				return status == 200
 			})
-			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model)
+			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model, peer.URL+"/mcp")
 			out, err := exec.Command(client.command[0], args...).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, out)
@@ -61,6 +68,25 @@ func TestOfficialClients(t *testing.T) {
 			}
 		})
 	}
+}
+
+// echoServer is an MCP server that repeats texts, and one tool of which refuses to.
+func echoServer(t *testing.T) *httptest.Server {
+	s := server.NewMCPServer("peer", "1")
+	for name, answer := range map[string]func(text string) *mcp.CallToolResult{
+		"echo":   func(text string) *mcp.CallToolResult { return mcp.NewToolResultText("Echo: " + text) },
+		"refuse": func(string) *mcp.CallToolResult { return mcp.NewToolResultError("No.") },
+	} {
+		s.AddTool(mcp.NewTool(name, mcp.WithDescription("Repeats a text."), mcp.WithString("message", mcp.Required(), mcp.Description("Message to repeat"))),
+			func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				return answer(r.GetString("message", "")), nil
+			})
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", server.NewStreamableHTTPServer(s))
+	peer := httptest.NewServer(mux)
+	t.Cleanup(peer.Close)
+	return peer
 }
 
 // skipUnlessRequired skips for a missing thing, unless REQUIRE names it.

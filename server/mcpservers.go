@@ -116,6 +116,8 @@ func (s *mcpServer) check(label string) error {
 	switch {
 	case !mcpLabels.MatchString(label):
 		return fmt.Errorf("the label must match %s", mcpLabels)
+	case (s.URL == "") == (len(s.Command) == 0):
+		return errors.New("url, command: exactly one of them must be there")
 	case s.Approval != "" && s.Approval != "always" && s.Approval != "never":
 		return fmt.Errorf("require-approval is %q; it must be always or never", s.Approval)
 	case s.As != "" && s.As != "python" && s.As != "browser" && s.As != "container":

@@ -1,11 +1,11 @@
-// The official OpenAI SDK for Node against a running Chorale: node sdk.mjs NODE_MODULES BASE_URL MODEL
+// The official OpenAI SDK for Node against a running Chorale: node sdk.mjs NODE_MODULES BASE_URL MODEL MCP_URL
 //
 // Prints one line a check, "ok NAME" or "FAIL NAME: why"; the Go test makes a subtest of each.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
-const [modules, baseURL, model] = process.argv.slice(2);
+const [modules, baseURL, model, mcpURL] = process.argv.slice(2);
 const { default: OpenAI, toFile } = createRequire(modules + '/')('openai');
 const client = new OpenAI({ baseURL, apiKey: 'unused', maxRetries: 0, timeout: 60_000 });
 
@@ -29,7 +29,59 @@ const only = (response, type) => {
   return found[0];
 };
 
+const peer = { type: 'mcp', server_label: 'peer', server_url: mcpURL, allowed_tools: ['echo'], authorization: 'secret-token' };
+const echo = 'Echo the text Hello there.';
+
 const checks = {
+  // Lists, calls and their events through the strict stream.
+  async mcp_stream() {
+    const kinds = [];
+    const stream = client.responses.stream({ model, input: echo, tools: [{ ...peer, require_approval: 'never' }], temperature: 0 });
+    stream.on('event', (e) => { if (e.type.includes('mcp_')) kinds.push(e.type.replace('response.mcp_', '')); });
+    const final = await stream.finalResponse();
+    assert.deepEqual(kinds.filter((k) => !k.endsWith('delta')),
+      ['list_tools.in_progress', 'list_tools.completed', 'call.in_progress', 'call_arguments.done', 'call.completed']);
+    assert.deepEqual(only(final, 'mcp_list_tools').tools.map((t) => t.name), ['echo']);
+    const call = only(final, 'mcp_call');
+    assert.equal(call.status, 'completed');
+    assert.ok(call.output.includes('Hello there') && final.output_text.includes('Hello there'));
+    assert.ok(!JSON.stringify(final).includes('secret-token'));
+  },
+
+  async mcp_list_failed() {
+    const kinds = [];
+    const stream = client.responses.stream({ model, input: echo, tools: [{ ...peer, server_url: mcpURL + '/nowhere' }], temperature: 0 });
+    stream.on('event', (e) => { if (e.type.includes('mcp_')) kinds.push(e.type); });
+    const final = await stream.finalResponse();
+    assert.deepEqual(kinds, ['response.mcp_list_tools.in_progress', 'response.mcp_list_tools.failed']);
+    assert.ok(only(final, 'mcp_list_tools').error.startsWith("Error retrieving tool list from MCP server: 'peer'."));
+  },
+
+  async mcp_call_failed() {
+    const tool = { ...peer, allowed_tools: ['refuse'], require_approval: 'never' };
+    const stream = client.responses.stream({ model, input: 'Refuse the text Hello there.', tools: [tool], temperature: 0 });
+    const kinds = new Set();
+    stream.on('event', (e) => kinds.add(e.type));
+    const call = only(await stream.finalResponse(), 'mcp_call');
+    assert.equal(call.status, 'failed');
+    assert.equal(call.error.type, 'mcp_tool_execution_error');
+    assert.ok(kinds.has('response.mcp_call.failed'));
+  },
+
+  async mcp_approval() {
+    const first = await client.responses.stream({ model, input: echo, tools: [peer], temperature: 0 }).finalResponse();
+    const asked = only(first, 'mcp_approval_request');
+    assert.ok(asked.name === 'echo' && asked.arguments.includes('Hello there'));
+    const answer = { type: 'mcp_approval_response', approval_request_id: asked.id, approve: true };
+    const second = await client.responses.stream(
+      { model, input: [answer], previous_response_id: first.id, tools: [peer], temperature: 0 }).finalResponse();
+    assert.equal(only(second, 'mcp_call').approval_request_id, asked.id);
+    assert.ok(second.output_text.includes('Hello there'));
+    const input = [{ role: 'user', content: echo }, ...first.output, answer];
+    const stateless = await client.responses.stream({ model, input, tools: [peer], store: false, temperature: 0 }).finalResponse();
+    assert.ok(only(stateless, 'mcp_call').output.includes('Hello there'));
+  },
+
   async create_text() {
     const r = await client.responses.create({ model, input: 'Hello!', temperature: 0 });
     assert.equal(r.status, 'completed');

@@ -1,4 +1,4 @@
-"""The official OpenAI SDK for Python against a running Chorale: python sdk.py BASE_URL MODEL
+"""The official OpenAI SDK for Python against a running Chorale: python sdk.py BASE_URL MODEL MCP_URL
 
 Prints one line a check, "ok NAME" or "FAIL NAME: why"; the Go test makes a subtest of each.
 """
@@ -224,6 +224,77 @@ def plugin_stateless():
     assert second.status == "completed" and second.usage.input_tokens > first.usage.input_tokens, second
 
 
+MCP = {"type": "mcp", "server_label": "peer", "server_url": sys.argv[3], "allowed_tools": ["echo"], "authorization": "secret-token"}
+ECHO = "Echo the text Hello there."
+
+
+def mcp_stream():
+    with client.responses.stream(model=MODEL, input=ECHO, tools=[MCP | {"require_approval": "never"}], temperature=0) as stream:
+        events = [e for e in stream if e.type != "keepalive"]
+        final = stream.get_final_response()
+    listed, call = only(final, "mcp_list_tools"), only(final, "mcp_call")
+    assert [t.name for t in listed.tools] == ["echo"] and listed.error is None and listed.tools[0].input_schema["type"] == "object", listed
+    kinds = [e.type.removeprefix("response.mcp_list_tools") for e in events if "mcp_list_tools" in e.type]
+    assert kinds == [".in_progress", ".completed"], kinds
+    assert (call.server_label, call.name, call.status, call.error) == ("peer", "echo", "completed", None), call
+    assert "Hello there" in call.output and "Hello there" in final.output_text, final.output
+    tool = final.tools[0]
+    assert tool.type == "mcp" and tool.authorization is None and tool.headers is None and tool.require_approval == "never", tool
+    assert "secret-token" not in final.model_dump_json()
+    again = client.responses.create(model=MODEL, input=ECHO, tools=[MCP], previous_response_id=final.id, temperature=0)
+    assert not [i for i in again.output if i.type == "mcp_list_tools"], again.output
+
+
+def mcp_failures():
+    r = client.responses.create(model=MODEL, input=ECHO, temperature=0, tools=[MCP | {"server_url": sys.argv[3] + "/nowhere"}])
+    listed = only(r, "mcp_list_tools")
+    assert listed.tools == [] and listed.error.startswith("Error retrieving tool list from MCP server: 'peer'."), listed
+    assert r.status == "completed"
+    e = fails(openai.BadRequestError, lambda: client.responses.create(model=MODEL, input="x", tools=[MCP | {"server_url": "https://10.0.0.1"}]))
+    assert e.param == "tools[0].server_url", e.body
+
+
+def mcp_call_that_fails():
+    tool = MCP | {"allowed_tools": ["refuse"], "require_approval": "never"}
+    r = client.responses.create(model=MODEL, input="Refuse the text Hello there.", temperature=0, tools=[tool])
+    call = only(r, "mcp_call")
+    assert call.status == "failed" and call.error.type == "mcp_tool_execution_error", call
+    assert call.error.content[0]["text"] == "No.", call
+
+
+def mcp_approval():
+    first = client.responses.create(model=MODEL, input=ECHO, tools=[MCP], temperature=0)
+    asked = only(first, "mcp_approval_request")
+    assert (asked.server_label, asked.name) == ("peer", "echo") and "Hello there" in asked.arguments, asked
+    second = client.responses.create(model=MODEL, tools=[MCP], temperature=0, previous_response_id=first.id,
+                                     input=[{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": True}])
+    call = only(second, "mcp_call")
+    assert call.approval_request_id == asked.id and "Hello there" in call.output and "Hello there" in second.output_text, second.output
+    e = fails(openai.BadRequestError, lambda: client.responses.create(
+        model=MODEL, tools=[MCP], previous_response_id=second.id,
+        input=[{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": True}]))
+    assert e.param == "input[0].approval_request_id", e.body
+
+
+def mcp_approval_stateless():
+    conversation = [{"role": "user", "content": ECHO}]
+    with client.responses.stream(model=MODEL, input=conversation, tools=[MCP], temperature=0, store=False) as stream:
+        kinds = [e.item.type for e in stream if e.type == "response.output_item.done"]
+        first = stream.get_final_response()
+    assert kinds[-1] == "mcp_approval_request", kinds
+    asked = only(first, "mcp_approval_request")
+    conversation += first.output
+    conversation.append({"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": False, "reason": "not now"})
+    refused = client.responses.create(model=MODEL, input=conversation, tools=[MCP], temperature=0, store=False)
+    assert not [i for i in refused.output if i.type == "mcp_call"] and refused.status == "completed", refused.output
+    conversation[-1] = {"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": True}
+    second = client.responses.create(model=MODEL, input=conversation, tools=[MCP], temperature=0, store=False)
+    assert "Hello there" in only(second, "mcp_call").output, second.output
+    conversation += [i.model_dump(exclude_none=True) for i in second.output] + [{"role": "user", "content": "Thanks!"}]
+    third = client.responses.create(model=MODEL, input=conversation, tools=[MCP], temperature=0, store=False)
+    assert third.status == "completed" and not [i for i in third.output if i.type in ("mcp_call", "mcp_list_tools")], third.output
+
+
 def code_interpreter_stateless():
     conversation = [{"role": "user", "content": PRODUCT}]
     first = client.responses.create(model=MODEL, input=conversation, tools=[PYTHON], include=["code_interpreter_call.outputs"],
@@ -342,7 +413,8 @@ CHECKS = [
     parse_pydantic_tool_by_force,
     function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
     containers, container_files, container_errors, code_interpreter, code_interpreter_stream, code_interpreter_stateless,
-    code_interpreter_in_a_container, plugin_stream, plugin_stateless, asynchronous,
+    code_interpreter_in_a_container, plugin_stream, plugin_stateless, mcp_stream, mcp_failures, mcp_call_that_fails, mcp_approval,
+    mcp_approval_stateless, asynchronous,
 ]
 
 for check in CHECKS:
