@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -24,8 +25,10 @@ type Client struct {
 	conf    Config
 	opts    Options
 	mask    *masker
-	auth    *authorizer   // nil without OAuth
-	turn    chan struct{} // capacity 1: a place for who connects or lists
+	auth    *authorizer     // nil without OAuth
+	turn    chan struct{}   // capacity 1: a place for who connects or lists
+	life    context.Context // ends with Close, and with it whoever connects
+	end     context.CancelFunc
 	running sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -77,7 +80,9 @@ func New(c Config, o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Client{conf: c, opts: o, mask: &masker{}, turn: make(chan struct{}, 1)}
+	c.Header, c.Env = maps.Clone(c.Header), maps.Clone(c.Env)
+	life, end := context.WithCancel(context.Background())
+	m := &Client{conf: c, opts: o, mask: &masker{}, turn: make(chan struct{}, 1), life: life, end: end}
 	m.mask.add(c.Authorization)
 	for _, v := range c.Header {
 		m.mask.add(v)
@@ -88,6 +93,7 @@ func New(c Config, o Options) (*Client, error) {
 	if c.OAuth != nil {
 		a, err := newAuthorizer(c, m.mask)
 		if err != nil {
+			end()
 			return nil, err
 		}
 		m.auth = a
@@ -103,9 +109,12 @@ func (c *Client) Close() error {
 	conn := c.conn
 	c.conn = nil
 	c.mu.Unlock()
+	c.end()
 	if conn != nil {
 		conn.theirs.Close()
 	}
+	c.turn <- struct{}{} // nobody connects any more
+	<-c.turn
 	c.running.Wait()
 	if c.auth != nil {
 		c.auth.close()
@@ -148,7 +157,7 @@ func (c *Client) connected(ctx context.Context) (*conn, error) {
 		c.era = ""
 		return nil, err
 	case c.closed:
-		go conn.theirs.Close()
+		conn.theirs.Close() // which waits for nobody who needs the lock
 		return nil, ErrClosed
 	}
 	c.conn, c.era = conn, conn.era
@@ -188,21 +197,22 @@ func (c *Client) failed(err error, after time.Duration) {
 func (c *Client) dial(ctx context.Context, era string) (*conn, error) {
 	ctx, clock, stop := within(ctx, c.conf.Limits.Connect, "to connect")
 	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.life, func() { cancel(ErrClosed) })()
 	ctx = withExchange(ctx, &exchange{clock: clock})
 	conn, err := c.handshake(ctx, era == "legacy", false)
 	var died *ProcessError
 	var status *HTTPError
 	switch {
 	case err == nil || ctx.Err() != nil:
-	case era == "" && errors.As(err, &died) && !errors.Is(err, errStart):
+	case era == "" && errors.As(err, &died) && died.started:
 		conn, err = c.handshake(ctx, true, false)
 	case c.conf.Legacy && as[*AuthError](err) == nil && errors.As(err, &status) && status.Status >= 400 && status.Status < 500:
 		conn, err = c.handshake(ctx, true, true)
 	}
 	return conn, ended(ctx, err)
 }
-
-var errStart = errors.New("the child cannot be started")
 
 func (c *Client) handshake(ctx context.Context, legacy, sse bool) (*conn, error) {
 	cn := &conn{http: c.conf.URL != "", opened: time.Now()}
@@ -250,7 +260,7 @@ func (c *Client) carry(ctx context.Context, cn *conn, sse bool) error {
 	if !cn.http {
 		p, err := start(c.conf, c.mask, cn.link.arrived)
 		if err != nil {
-			return errors.Join(err, errStart)
+			return err
 		}
 		cn.link.carrier = p
 		return nil
@@ -278,6 +288,7 @@ func (c *Client) carry(ctx context.Context, cn *conn, sse bool) error {
 	}
 	s := &streamable{
 		url: c.conf.URL, header: header, http: rt, egress: e, limits: c.conf.Limits, mask: c.mask, got: cn.link.arrived,
+		life: cn.link.life,
 	}
 	cn.link.modern = s.speak
 	if !sse {
@@ -338,7 +349,7 @@ func (c *Client) heard(cn *conn, method string, params json.RawMessage) {
 
 // clean takes mcp-go's wrapping off an error.
 func clean(err error) error {
-	if errors.Is(err, errStart) || errors.Is(err, errSession) || errors.Is(err, errBroken) {
+	if errors.Is(err, errSession) || errors.Is(err, errBroken) || errors.Is(err, ErrClosed) {
 		return unwrapped(err)
 	}
 	for _, e := range []error{

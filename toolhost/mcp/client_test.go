@@ -377,6 +377,41 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestAnnotations(t *testing.T) {
+	t.Parallel()
+	f := serve(t)
+	f.tools = "[" + echoTool(t, `{"annotations":{"title":"T","readOnlyHint":true,"include_in_prompt":false}}`) + "]"
+	l, err := open(t, f.config(t), mcp.Options{}).List(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := l.Tools[0].Annotations
+	if !l.Tools[0].Hidden || a == nil || a.Title != "T" || a.ReadOnly == nil || !*a.ReadOnly || a.Destructive != nil {
+		t.Errorf("got %+v, hidden %v", a, l.Tools[0].Hidden)
+	}
+}
+
+// TestCloseEndsCalls that wait for a server, and whoever connects.
+func TestCloseEndsCalls(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"server/discover", "tools/list", "tools/call"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			f := serve(t)
+			begun := make(chan bool, 1)
+			f.answer[method] = func(w http.ResponseWriter, r *http.Request, m rpc) {
+				begun <- true
+				<-r.Context().Done()
+			}
+			c := open(t, f.config(t), mcp.Options{})
+			go func() { <-begun; c.Close() }()
+			if _, err := c.Call(within(t), "echo", json.RawMessage(`{"text":"x"}`), nil); !errors.Is(err, mcp.ErrClosed) {
+				t.Errorf("got error %v, want ErrClosed", err)
+			}
+		})
+	}
+}
+
 // TestSecrets are in no error, result, notification or log, whatever the server sends back.
 func TestSecrets(t *testing.T) {
 	t.Parallel()

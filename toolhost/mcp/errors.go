@@ -85,6 +85,8 @@ func (e *ArgumentsError) Error() string { return e.Reason }
 type ProcessError struct {
 	Reason string
 	Stderr string // its last words, masked; "" if there were none
+
+	started bool
 }
 
 func (e *ProcessError) Error() string {

@@ -14,6 +14,9 @@ import (
 	"chorale/toolhost/mcp"
 )
 
+// key is a secret that must be seen nowhere.
+const key = "sk-canary-1234567890"
+
 // A rpc is a message that a fake server got.
 type rpc struct {
 	ID     json.RawMessage `json:"id"`

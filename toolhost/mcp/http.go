@@ -27,6 +27,7 @@ type streamable struct {
 	limits Limits
 	mask   *masker
 	got    func(*message)
+	life   context.Context // of the connection; requests end with it
 
 	mu      sync.Mutex // guards what follows
 	version string
@@ -86,13 +87,15 @@ func (s *streamable) request(ctx context.Context, method string, out outgoing) (
 
 func (s *streamable) call(ctx context.Context, out outgoing) (*message, error) {
 	m, err := s.exchange(ctx, out)
-	if err != nil {
-		if ctx.Err() != nil {
-			s.cancelled(ctx, out)
-		}
-		return nil, ended(ctx, err)
+	switch {
+	case err == nil:
+		return m, nil
+	case s.life.Err() != nil:
+		return nil, ErrClosed
+	case ctx.Err() != nil:
+		s.cancelled(ctx, out)
 	}
-	return m, nil
+	return nil, ended(ctx, err)
 }
 
 // cancelled tells a server of the older era that nobody waits any more; in the newer one the end of the stream says so.
@@ -113,6 +116,7 @@ func (s *streamable) cancelled(ctx context.Context, out outgoing) {
 func (s *streamable) exchange(ctx context.Context, out outgoing) (*message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before the body is closed: what is left of it is not read
+	defer context.AfterFunc(s.life, cancel)()
 	resp, err := s.request(ctx, http.MethodPost, out)
 	if err != nil {
 		return nil, err

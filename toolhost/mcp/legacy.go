@@ -2,7 +2,6 @@ package mcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -25,7 +24,7 @@ type pair struct {
 // openSSE opens the stream at the address of s and waits until the server has said where to send to, which must be of the
 // same origin: header fields with secrets go there.
 func openSSE(ctx context.Context, s *streamable) (*pair, error) {
-	life, cancel := context.WithCancel(context.Background())
+	life, cancel := context.WithCancel(withExchange(context.Background(), exchangeOf(ctx)))
 	stop := context.AfterFunc(ctx, cancel) // until it is open
 	resp, err := s.request(life, http.MethodGet, outgoing{})
 	if err == nil && (resp.StatusCode != http.StatusOK || kind(resp) != "text/event-stream") {
@@ -150,7 +149,7 @@ func (p *pair) call(ctx context.Context, out outgoing) (*message, error) {
 }
 
 func (p *pair) close() {
-	p.fail(errors.Join(ErrClosed))
+	p.fail(ErrClosed)
 	p.cancel()
 	<-p.read
 	p.streamable.close()

@@ -205,8 +205,9 @@ func (l *link) ask(ctx context.Context, out outgoing) (*message, error) {
 	if out.method != methodDiscover {
 		return l.carrier.call(ctx, out)
 	}
-	probe, _, stop := within(ctx, l.limits.Probe, "for the first answer")
+	probe, clock, stop := within(ctx, l.limits.Probe, "for the first answer")
 	defer stop()
+	probe = withExchange(probe, &exchange{clock: exchangeOf(ctx).clock, idle: clock}) // that a person can stop both
 	for again := false; ; again = true {
 		m, err := l.carrier.call(probe, out)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -124,7 +125,11 @@ func (c *Client) list(ctx context.Context, cn *conn) (*Listing, time.Duration, e
 		r := wire.ListToolsRequest{}
 		r.Params.Cursor = wire.Cursor(cursor)
 		if _, err := cn.theirs.ListToolsByPage(withExchange(ctx, x), r); err != nil {
-			if err = ended(ctx, clean(err)); n == 0 {
+			var refused *ProtocolError
+			if err = ended(ctx, clean(err)); errors.As(err, &refused) && refused.Code == wire.METHOD_NOT_FOUND && cn.caps.Tools == nil {
+				break // it never said that it has tools
+			}
+			if n == 0 {
 				return nil, 0, err
 			}
 			l.Partial = err.Error()

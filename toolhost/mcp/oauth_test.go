@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"chorale/toolhost/egress"
 	"chorale/toolhost/mcp"
@@ -154,6 +155,26 @@ func TestOAuth(t *testing.T) {
 	}
 	if got := i.seen(); got != "register authorization_code" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestPersonTakesTime: nothing runs out while somebody thinks.
+func TestPersonTakesTime(t *testing.T) {
+	t.Parallel()
+	f, i := serve(t), authority(t)
+	protect(f, i)
+	conf := withOAuth(t, f)
+	conf.Limits.Probe, conf.Limits.Connect = 500*time.Millisecond, 500*time.Millisecond
+	conf.OAuth.Authorize = func(ctx context.Context, to string) (string, error) {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+		return agree(ctx, to)
+	}
+	if _, err := open(t, conf, mcp.Options{}).List(within(t)); err != nil {
+		t.Error(err)
 	}
 }
 

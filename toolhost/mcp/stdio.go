@@ -172,7 +172,7 @@ func (p *child) fail(err error) {
 		var over *LimitError
 		var invalid *InvalidError
 		if !errors.As(err, &over) && !errors.As(err, &invalid) {
-			err = &ProcessError{Reason: err.Error(), Stderr: p.words()}
+			err = &ProcessError{Reason: err.Error(), Stderr: p.words(), started: true}
 		}
 		p.broken = err
 	}
@@ -259,7 +259,7 @@ func (p *child) ended() error {
 	if err := p.alive(); err != nil {
 		return err
 	}
-	return &ProcessError{Reason: "the process closed its standard input", Stderr: p.words()}
+	return &ProcessError{Reason: "the process closed its standard input", Stderr: p.words(), started: true}
 }
 
 // close ends the process: its input ends, then it is told to, then it is killed, each time with everything it started.

@@ -4,6 +4,7 @@ package mcp_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ func child(mode string, args []string) {
 		os.Exit(3)
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "hangs":
+		defer os.WriteFile(args[0], nil, 0o600) // on a clean end
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 	case "parent":
@@ -90,6 +93,14 @@ func child(mode string, args []string) {
 			answer = `"result":{"tools":[` + echo + `]}`
 		case "tools/call":
 			switch mode {
+			case "hangs":
+				fmt.Printf(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}` + "\n")
+				for in.Scan() {
+					if strings.Contains(in.Text(), "notifications/cancelled") && strings.Contains(in.Text(), `"requestId":`+string(m.ID)) {
+						return
+					}
+				}
+				os.Exit(1)
 			case "crash":
 				fmt.Fprintln(os.Stderr, "panic: oh no")
 				os.Exit(2)
@@ -118,8 +129,6 @@ func command(t testing.TB, mode string, args ...string) []string {
 
 // quick are limits for children that are to be ended.
 var quick = mcp.Limits{Connect: 20 * time.Second, Close: 50 * time.Millisecond, Message: 64 << 10, Stderr: 1 << 10}
-
-const key = "sk-canary-1234567890"
 
 func TestChildren(t *testing.T) {
 	t.Parallel()
@@ -212,6 +221,26 @@ func dead(t *testing.T, pid int) bool {
 		}
 	}
 	return false
+}
+
+// TestCancelOfChild: the child is told, and goes on.
+func TestCancelOfChild(t *testing.T) {
+	t.Parallel()
+	told := filepath.Join(t.TempDir(), "told")
+	ctx, cancel := context.WithCancel(within(t))
+	// It says something when it has the call.
+	c := open(t, mcp.Config{Command: command(t, "hangs", told), Limits: quick}, mcp.Options{Notify: func(mcp.Notification) { cancel() }})
+	if _, err := c.Call(ctx, "echo", json.RawMessage(`{"text":"x"}`), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want the context's", err)
+	}
+	for wait := within(t); ; {
+		if _, err := os.Stat(told); err == nil {
+			return
+		}
+		if wait.Err() != nil {
+			t.Fatal("the child was not told")
+		}
+	}
 }
 
 // TestBackoff: the first restart is free, the next ones wait.
