@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,13 +87,22 @@ func launch(path string, args []string) (c *child, err error) {
 			return
 		}
 		c.cmd.Wait()
-		c.kill()
+		for range 100 {
+			// Its children are not ours to be waited for, and where nobody does they stay as zombies.
+			if c.kill(); syscall.Kill(-c.pgid(), 0) != nil || groupMemory(c.pgid()) == 0 {
+				break
+			}
+			<-time.After(10 * time.Millisecond)
+		}
 		c.conn.Close()
 		removeAll(dir)
 		close(c.gone)
 	}()
 	if err := <-started; err != nil {
 		c.conn.Close()
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w (it is run as %s)", err, identity())
+		}
 		return nil, err
 	}
 	return c, nil

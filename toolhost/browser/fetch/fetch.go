@@ -119,6 +119,7 @@ type Document struct {
 	Body      []byte // what the server sent, decompressed, or the HTML of the rendered page
 	Rendered  bool   // by Chromium
 	Truncated bool   // a limit cut the body
+	Notice    string // what a reader should know: the page needs scripts, and was not rendered; else ""
 }
 
 // An Error says why there is no page, in words that a model can act upon.
@@ -202,7 +203,10 @@ func New(o Options) (*Fetcher, error) {
 		return f, err
 	}
 	address := ""
-	if _, missing := chrome.Find(o.Chrome); missing == nil {
+	_, missing := chrome.Find(o.Chrome)
+	if missing != nil {
+		o.Logger.Warn("pages that need scripts are not rendered", "reason", missing)
+	} else {
 		if f.proxy, err = listen(); err != nil {
 			return nil, fmt.Errorf("the browser's proxy: %w", err)
 		}
@@ -354,7 +358,11 @@ func (s *Session) get(ctx context.Context, url string) (*Document, error) {
 		return s.render(ctx, d)
 	}
 	needs, why := look(d.Body).needsBrowser()
-	if !needs || !s.f.browser.Available() {
+	switch {
+	case !needs:
+		return d, nil
+	case !s.f.browser.Available():
+		d.Notice = "This page is made by scripts, which were not run: " + s.f.browser.Status().Reason
 		return d, nil
 	}
 	rendered, err := s.render(ctx, d)
@@ -367,6 +375,7 @@ func (s *Session) get(ctx context.Context, url string) (*Document, error) {
 	}
 	// What came over HTTP is better than nothing.
 	s.f.log.Warn("a page was not rendered", "needed_for", why, "error", err)
+	d.Notice = "This page is made by scripts, which were not run: " + err.Error()
 	return d, nil
 }
 
@@ -498,6 +507,9 @@ func explain(url string, err error) error {
 	switch {
 	case errors.As(err, &denied):
 		e.Kind, e.Message = Denied, fmt.Sprintf("%s cannot be opened: %s", denied.URL, denied.Reason)
+		if denied.Rule != "" {
+			e.Message += fmt.Sprintf("; an operator could allow it by the rule %q", denied.Rule)
+		}
 	case errors.As(err, &request):
 		e.Kind = BadURL
 	case errors.As(err, &limit) && limit.Limit == "dial time":
@@ -510,6 +522,8 @@ func explain(url string, err error) error {
 			limit.Limit, limit.Most)
 	case errors.As(err, &late):
 		e.Kind = Timeout
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Kind, e.Message = Timeout, "no answer in time"
 	case errors.Is(err, errClosed), errors.Is(err, egress.ErrClosed):
 		e.Kind = Closed
 	case errors.As(err, &dns) && dns.IsNotFound:

@@ -48,7 +48,7 @@ func newWeb(t testing.TB) *web {
 			return []netip.Addr{public, netip.MustParseAddr("127.0.0.1")}, nil
 		case strings.HasSuffix(name, "mapped.example"):
 			return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
-		case strings.HasSuffix(name, ".example"):
+		case strings.HasSuffix(name, ".example"), name == "www.example.com":
 			return []netip.Addr{public}, nil
 		}
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
