@@ -66,9 +66,7 @@ func newBrowser(t testing.TB, mux http.Handler, limits chrome.Limits) *chrome.Br
 				t.Error(err)
 			}
 		}
-		if list := group(pid); len(list) > 0 {
-			t.Errorf("processes are left: %v", list)
-		}
+		until(t, "the end of its processes", func() bool { return len(group(pid)) == 0 })
 	})
 	return b
 }
@@ -108,7 +106,7 @@ func group(pid int) map[int]string {
 }
 
 // until waits for something that happens elsewhere.
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick, stop := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
 	defer tick.Stop()

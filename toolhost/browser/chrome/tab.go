@@ -192,7 +192,7 @@ func (t *tab) prepare(ctx context.Context) error {
 		{ResourceType: network.ResourceTypeImage}, {ResourceType: network.ResourceTypeMedia},
 		{ResourceType: network.ResourceTypeFont},
 	}
-	for _, step := range []struct {
+	steps := []struct {
 		method string
 		params any
 	}{
@@ -205,12 +205,19 @@ func (t *tab) prepare(ctx context.Context) error {
 		{fetch.Enable.Method, fetch.EnableParams{Patterns: kinds, HandleAuthRequests: yes()}},
 		{page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: guard}},
 		{page.SetInterceptFileChooserDialog.Method, page.SetInterceptFileChooserDialogParams{Enabled: true, Cancel: yes()}},
-	} {
-		if err := t.target().Call(ctx, step.method, step.params, nil); err != nil {
-			return err
+	}
+	// All at once: each answer takes a while, and none depends on another.
+	done := make(chan error, len(steps))
+	for _, step := range steps {
+		go func() { done <- t.target().Call(ctx, step.method, step.params, nil) }()
+	}
+	var first error
+	for range steps {
+		if err := <-done; first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 // reserve is the part of the time that is left for reading a page that has not finished.
