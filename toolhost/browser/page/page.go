@@ -8,6 +8,10 @@
 // HTML is rendered over the tree of golang.org/x/net/html by one walk with a writer that holds breaks, blanks and prefixes back
 // until text follows, so that there is nothing to clean up afterwards but blank lines in preformatted text. A document that
 // is nested too deeply for a tree, or made to blow one up, is rendered from its tokens by the same writer, which is less exact.
+//
+// PDF is read by our own code: objects are found by looking for them rather than by the file's table, which may be damaged or lead
+// in circles; all work is paid from one budget; and pages are run for what they show as text, with blanks and new lines where
+// the pen moves. Encrypted files, scans and LZW are refused or left out.
 package page
 
 import (
@@ -90,9 +94,14 @@ func Read(d Document, l Limits) (*Page, error) {
 	case "text/html", "application/xhtml+xml":
 		r := readHTML(decode(body, d.Charset, kind), d.URL, l)
 		text, p.Links, p.Truncated = r.text, r.links, p.Truncated || r.truncated
-		if p.Title == "" {
-			p.Title = r.title
+		p.Title = firstTitle(p.Title, r.title)
+	case "application/pdf":
+		var title string
+		var err error
+		if text, title, p.Truncated, err = readPDF(d, l); err != nil {
+			return nil, err
 		}
+		text, p.Title = scrub(text), firstTitle(p.Title, title)
 	case "text/csv", "text/tab-separated-values":
 		text = scrub(table(decode(body, d.Charset, kind), kind))
 	default:
@@ -107,6 +116,13 @@ func Read(d Document, l Limits) (*Page, error) {
 	}
 	p.finish(text, l)
 	return p, nil
+}
+
+func firstTitle(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 // Source returns a document as it was sent, for people and models that ask for the source of a page. The address of the page

@@ -391,12 +391,15 @@ const maxLinkText = 2000
 // maxAddress is the most bytes of an address that a link may have.
 const maxAddress = 8000
 
+// inAddress does with addresses what browsers do.
+var inAddress = strings.NewReplacer("\n", "", "\r", "", "\t", "", " ", "%20") // read only
+
 // resolve returns the absolute address of a link, "" if it leads to nothing that can be opened.
 func (w *writer) resolve(href string) string {
 	if len(href) > maxAddress {
 		return ""
 	}
-	u, err := url.Parse(strings.NewReplacer("\n", "", "\r", "", "\t", "", " ", "%20").Replace(href))
+	u, err := url.Parse(inAddress.Replace(href))
 	if err != nil {
 		return ""
 	}
