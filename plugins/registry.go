@@ -209,11 +209,14 @@ func (r *Registry) see(ctx context.Context, name string, s stamp) {
 
 // load makes what is in the file the current version, if it is another one and can be loaded.
 func (r *Registry) load(ctx context.Context, e *entry) {
-	select {
-	case r.loads <- struct{}{}:
-		defer func() { <-r.loads }()
-	case <-ctx.Done():
-		return
+	// Compiling a script takes no time, but its interpreter may still be starting, which nobody else should wait for.
+	if strings.HasSuffix(e.file, ".wasm") {
+		select {
+		case r.loads <- struct{}{}:
+			defer func() { <-r.loads }()
+		case <-ctx.Done():
+			return
+		}
 	}
 	s, err := ReadSource(filepath.Join(r.o.Dir, e.file))
 	if r.known(e, s, err) {

@@ -282,11 +282,17 @@ result are written with --files. The exit status is 1 when the call fails.
 
    chorale plugin run units.wasm convert '{"value": 1, "from": "mi", "to": "km"}'
    chorale plugin run weather.wasm now --trust '{"latitude": 59.9, "longitude": 10.8}'
-   chorale plugin run csv.wasm describe --mount /data=./tables '{"file": "sales.csv"}'`,
-		Flags: append(slices.Concat(runFlags(cfg), tapeFlags()), &cli.StringFlag{Name: "files", Usage: "write files of the result into `FOLDER`", TakesFile: true}),
+   chorale plugin run csv.wasm describe --mount /data=./tables '{"file": "sales.csv"}'
+   chorale plugin run diff.js texts --in old.txt --in new.txt '{"old": {"file": "old.txt"}, "new": {"file": "new.txt"}}'`,
+		Flags: append(slices.Concat(runFlags(cfg), tapeFlags()),
+			&cli.StringSliceFlag{Name: "in", Usage: "attach `FILE`, which the plugin finds in /in; again for more", TakesFile: true},
+			&cli.StringFlag{Name: "files", Usage: "write files of the result into `FOLDER`", TakesFile: true}),
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			call, err := callOf(c, std)
 			if err != nil {
+				return err
+			}
+			if call.Files, err = attached(c.StringSlice("in")); err != nil {
 				return err
 			}
 			p, _, err := openPlugin(ctx, c)
@@ -317,6 +323,19 @@ result are written with --files. The exit status is 1 when the call fails.
 			return showResult(r, c.String("files"), std)
 		},
 	}
+}
+
+// attached reads the files of a call. They go by their names, without folders.
+func attached(names []string) ([]plugins.File, error) {
+	var files []plugins.File
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("--in: %w", err)
+		}
+		files = append(files, plugins.File{Path: filepath.Base(name), Data: data})
+	}
+	return files, nil
 }
 
 func showResult(r plugins.Result, folder string, std stdio) error {

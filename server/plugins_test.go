@@ -110,6 +110,26 @@ func TestPluginWithATakenName(t *testing.T) {
 	})
 }
 
+// TestPluginsThatAreScripts: they run beside modules, and without Python the list says why one in Python does not.
+func TestPluginsThatAreScripts(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for _, file := range []string{"dates/dates.py", "diff/diff.js"} {
+		data, err := os.ReadFile("../plugins/examples/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, filepath.Base(file)), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, "--plugins", folder, "--python=false")
+	eventually(t, "the plugins", func() bool {
+		_, list := p.request("GET", "/v1/plugins", "")
+		return regexp.MustCompile(`"id":"dates.py".*"state":"failed","error":"[^"]*--python=false`).Match(list) && regexp.MustCompile(`"id":"diff".*"state":"ready"`).Match(list)
+	})
+}
+
 func TestPluginsThatAreNotThere(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
