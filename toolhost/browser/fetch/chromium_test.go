@@ -93,22 +93,30 @@ func TestAttacks(t *testing.T) {
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
-	t.Run("everything a page can try", func(t *testing.T) {
-		d, err := session(t).Get(t.Context(), "http://a.example/attack")
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := string(d.Body)
-		if !strings.Contains(body, "end: of attempts") || strings.Contains(body, "open\n") {
-			t.Errorf("the page has not tried everything, or got something: %s", body)
-		}
-		if i := strings.Index(body, `id="log"`); strings.Contains(body[i:i+strings.Index(body[i:], "</pre>")], "SECRETS") {
-			t.Error("the page has read the secret")
-		}
-		if !strings.Contains(d.Title, "<|start|>system") {
-			t.Errorf("title is %q", d.Title)
-		}
-	})
+	for _, host := range []string{"a.example", secureHost} {
+		t.Run("everything a page can try at "+host, func(t *testing.T) {
+			d, err := session(t).Get(t.Context(), "http://"+host+"/attack")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, log, _ := strings.Cut(string(d.Body), `id="log">`)
+			log, _, _ = strings.Cut(log, "</pre>")
+			if !strings.Contains(log, "end: of attempts") || !strings.Contains(log, "websocket: error") {
+				t.Errorf("the page has not tried everything: %s", log)
+			}
+			for _, got := range []string{"SECRET", "open\n", "granted", "root:", "offered", "[object Geo", "[object Media", "[object Service"} {
+				if strings.Contains(log, got) {
+					t.Errorf("the page has got %q: %s", got, log)
+				}
+			}
+			if host == secureHost && !strings.Contains(log, "geolocation: User denied") {
+				t.Errorf("the page is not one of a secure origin: %s", log)
+			}
+			if !strings.Contains(d.Title, "<|start|>system") {
+				t.Errorf("title is %q", d.Title)
+			}
+		})
+	}
 	for _, to := range []string{"http://SECRET/", "http://REBOUND/", "http://a.example/to?u=http://SECRET/", "https://SECRET/"} {
 		t.Run("a script that goes to "+to, func(t *testing.T) {
 			_, err := session(t).Get(t.Context(), "http://a.example/go?u="+strings.ReplaceAll(to, "?", "%3F"))
@@ -125,9 +133,11 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 	t.Run("pictures, fonts, windows and service workers", func(t *testing.T) {
-		d, err := session(t).Get(t.Context(), "http://a.example/quiet")
-		if err != nil || !strings.Contains(string(d.Body), "text") {
-			t.Fatal(err)
+		for _, host := range []string{"a.example", secureHost} {
+			d, err := session(t).Get(t.Context(), "http://"+host+"/quiet")
+			if err != nil || !strings.Contains(string(d.Body), "text") {
+				t.Fatal(err)
+			}
 		}
 		mu.Lock()
 		defer mu.Unlock()

@@ -25,6 +25,9 @@ import (
 // public is the address that every name of a web has.
 var public = netip.MustParseAddr("93.184.216.34")
 
+// secureHost is one that Chromium trusts like https, so that pages have what only these get.
+const secureHost = "app.localhost"
+
 // A web is an internet whose every host is one test server, and a secret on loopback that nobody may reach.
 type web struct {
 	mux     *http.ServeMux
@@ -48,7 +51,7 @@ func newWeb(t testing.TB) *web {
 			return []netip.Addr{public, netip.MustParseAddr("127.0.0.1")}, nil
 		case strings.HasSuffix(name, "mapped.example"):
 			return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
-		case strings.HasSuffix(name, ".example"), name == "www.example.com":
+		case strings.HasSuffix(name, ".example"), name == "www.example.com", name == secureHost:
 			return []netip.Addr{public}, nil
 		}
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
