@@ -31,7 +31,7 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 
    chorale doctor
    chorale doctor --model ./gpt-oss-20b`,
-		Flags: append(slices.Concat(pythonFlags(cfg), pluginsFlags(cfg)),
+		Flags: append(slices.Concat(pythonFlags(cfg), pluginsFlags(cfg), browserFlags(cfg)),
 			&cli.StringFlag{Name: "model", Usage: "check the model at `PATH` too", TakesFile: true, Sources: cfg.sources("model")},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
 		),
@@ -53,6 +53,14 @@ func newDoctor(cfg *config, std stdio) *cli.Command {
 			o, err := newPluginsOptions(c)
 			if o.dir != "" || err != nil {
 				checks = append(checks, check{"plugins", func() (string, error) { return checkPlugins(ctx, o, err) }})
+			}
+			if o, err := newBrowserOptions(c); o.enabled || err != nil {
+				checks = append(checks, check{"browser", func() (string, error) {
+					if err != nil {
+						return "", err
+					}
+					return checkBrowser(ctx, o)
+				}})
 			}
 			if path != "" {
 				checks = append(checks, check{"model", func() (string, error) { return checkModel(path) }})

@@ -89,7 +89,8 @@ Settings of serve also come from the environment (--max-queue is CHORALE_MAX_QUE
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run reports errors
 		Reader:         std.in, Writer: std.out, ErrWriter: std.err,
 		Commands: []*cli.Command{
-			newServe(cfg, std), newChat(cfg, std), newTokens(std), newHarmony(std), newLogits(cfg, std), newPython(cfg, std), newPlugin(cfg, std), newMCP(cfg, std),
+			newServe(cfg, std), newChat(cfg, std), newTokens(std), newHarmony(std), newLogits(cfg, std), newPython(cfg, std), newPlugin(cfg, std),
+			newBrowse(cfg, std), newMCP(cfg, std),
 			newDoctor(cfg, std), newVersion(std),
 		},
 	}

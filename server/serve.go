@@ -35,7 +35,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 
    chorale serve --model ./gpt-oss-20b --listen 0.0.0.0:8000 --api-key-file keys.txt
    chorale serve --listen 127.0.0.1:0 --ready-file address.txt    any free port, for scripts`,
-		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), mcpServeFlags(cfg), mcpServersFlags(cfg), []cli.Flag{
+		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), browserFlags(cfg), mcpServeFlags(cfg), mcpServersFlags(cfg), []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on; port 0 is any free one", Sources: cfg.sources("listen")},
 			&cli.StringFlag{Name: "ready-file", Usage: "write the address to `FILE` once requests are answered", TakesFile: true},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},
@@ -108,6 +108,10 @@ func serve(ctx context.Context, c *cli.Command, cfg *config, log *slog.Logger) e
 	if o.servers, err = newMCPServersOptions(c, cfg); err != nil {
 		return err
 	}
+	if o.browser, err = newBrowserOptions(c); err != nil {
+		return err
+	}
+	o.browser.warm = true
 	o.http = httpd.Options{
 		APIKeys: keys, AllowOrigins: c.StringSlice("cors-origin"), MaxBodyBytes: int64(c.Int("max-body-mib")) << 20,
 		KeepAlive: c.Duration("keepalive"), DrainTimeout: c.Duration("drain-timeout"),

@@ -55,6 +55,7 @@ type stackOptions struct {
 	plugins                           pluginsOptions
 	mcp                               mcpOptions
 	servers                           mcpServersOptions
+	browser                           browserOptions
 	store                             string // path, or ":memory:"
 	sealKey                           []byte // nil: a new one
 	storeMaxAge                       time.Duration
@@ -170,6 +171,14 @@ func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServe
 		if err != nil {
 			return nil, err
 		}
+		tools = append(tools, tool)
+	}
+	if o.browser.enabled {
+		tool, done, err := o.browser.open(ctx, s.model.tokenizer, o.log)
+		if err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, done)
 		tools = append(tools, tool)
 	}
 	var registry *plugins.Registry
