@@ -37,26 +37,34 @@ type browserOptions struct {
 	enabled, ar5iv bool
 	warm           bool // Chromium is started before it is needed
 	fetch          fetch.Options
+	search         []string // backends
 }
 
 func newBrowserOptions(c *cli.Command) (o browserOptions, err error) {
-	o = browserOptions{enabled: c.Bool("browser"), ar5iv: c.Bool("browser-ar5iv"), fetch: fetch.Options{
+	o = browserOptions{enabled: c.Bool("browser"), ar5iv: c.Bool("browser-ar5iv"), search: c.StringSlice("search"), fetch: fetch.Options{
 		Render: fetch.Mode(c.String("browser-render")), Chrome: c.String("chromium"), NoSandbox: c.Bool("chromium-no-sandbox"),
 		UserAgent: strings.Replace(fetch.DefaultUserAgent, "Chorale", "Chorale/"+buildVersion(), 1)}}
 	o.fetch.Policy, err = egress.ParsePolicy("--browser-allow", strings.Join(c.StringSlice("browser-allow"), "\n"))
 	return o, err
 }
 
-// open returns the tool and what closes it.
-func (o browserOptions) open(ctx context.Context, t *tokenizer.Tokenizer, log *slog.Logger) (toolhost.Tool, func() error, error) {
+// open returns the tool and what closes it. Without a searcher it cannot search.
+func (o browserOptions) open(ctx context.Context, t *tokenizer.Tokenizer, find *searcher, log *slog.Logger) (toolhost.Tool, func() error, error) {
 	o.fetch.Logger = log
 	f, err := fetch.New(o.fetch)
 	if err != nil {
 		return nil, nil, err
 	}
-	tool, err := browser.New(browser.Options{Fetch: func() browser.Session { return session{f.Session()} }, Tokens: tokensOf(t), Ar5iv: o.ar5iv, Logger: log})
+	options := browser.Options{Fetch: func() browser.Session { return session{f.Session()} }, Tokens: tokensOf(t), Ar5iv: o.ar5iv, Logger: log}
+	closeSearch := func() error { return nil }
+	if find != nil {
+		if closeSearch, err = find.open(&options); err != nil {
+			return nil, nil, errors.Join(err, f.Close())
+		}
+	}
+	tool, err := browser.New(options)
 	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+		return nil, nil, errors.Join(err, f.Close(), closeSearch())
 	}
 	warming, cancel := context.WithCancel(ctx)
 	switch s := f.Status(); {
@@ -72,7 +80,7 @@ func (o browserOptions) open(ctx context.Context, t *tokenizer.Tokenizer, log *s
 	}
 	return tool, func() error {
 		cancel()
-		return f.Close()
+		return errors.Join(f.Close(), closeSearch())
 	}, nil
 }
 
@@ -150,7 +158,7 @@ func browse(ctx context.Context, c *cli.Command, url string, std stdio) (err err
 	if err != nil {
 		return err
 	}
-	tool, done, err := o.open(ctx, t, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	tool, done, err := o.open(ctx, t, nil, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		return err
 	}
@@ -160,9 +168,9 @@ func browse(ctx context.Context, c *cli.Command, url string, std stdio) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	calls := []toolhost.Call{call("open", map[string]any{"id": url, "loc": c.Int("from"), "num_lines": lines(c.Int("lines")), "view_source": c.Bool("source")})}
+	calls := []toolhost.Call{pageCall("open", map[string]any{"id": url, "loc": c.Int("from"), "num_lines": lines(c.Int("lines")), "view_source": c.Bool("source")})}
 	if text := c.String("find"); text != "" {
-		calls = append(calls, call("find", map[string]any{"pattern": text}))
+		calls = append(calls, pageCall("find", map[string]any{"pattern": text}))
 	}
 	var last toolhost.Result
 	for _, call := range calls {
@@ -177,8 +185,8 @@ func browse(ctx context.Context, c *cli.Command, url string, std stdio) (err err
 	return err
 }
 
-// call is one of the tool.
-func call(function string, arguments map[string]any) toolhost.Call {
+// pageCall is a call of the tool.
+func pageCall(function string, arguments map[string]any) toolhost.Call {
 	input, err := json.Marshal(arguments)
 	if err != nil {
 		panic(err) // strings, numbers and truths always can be written

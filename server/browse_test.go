@@ -130,3 +130,32 @@ func TestBrowseWithChromium(t *testing.T) {
 		t.Errorf("%+v, %v", config, err)
 	}
 }
+
+// TestSearch lets the built-in model search a folder of documents and open the first result.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "cats.html"), []byte("<title>About Cats</title><p>Cats purr softly at night.</p>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "--python=false", "--chromium", "-", "--search", "corpus="+folder, "--log-level", "info")
+	r := p.create(map[string]any{"input": "Search for cats", "temperature": 0, "max_output_tokens": 500, "include": []string{"web_search_call.action.sources"},
+		"tools": []any{map[string]any{"type": "web_search"}}})
+	calls := r.items("web_search_call")
+	if len(calls) == 0 || calls[0]["status"] != "completed" {
+		t.Fatalf("output %v", r.Output)
+	}
+	action := calls[0]["action"].(map[string]any)
+	if sources, ok := action["sources"].([]any); action["type"] != "search" || action["query"] != "cats" || !ok || len(sources) != 1 {
+		t.Errorf("action %v", action)
+	}
+	if len(calls) < 2 || calls[1]["status"] != "completed" || calls[1]["action"].(map[string]any)["type"] != "open_page" {
+		t.Errorf("calls %v", calls)
+	}
+	for spec, want := range map[string]string{"altavista": "it must be searxng=URL", "brave": "BRAVE_API_KEY", "corpus=" + folder + "/none": "none", "plugin=": "plugin=NAME.TOOL"} {
+		cmd := command(t, "serve", "--listen", "127.0.0.1:0", "--python=false", "--data-dir", t.TempDir(), "--search", spec)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, %s; want %q", spec, err, out, want)
+		}
+	}
+}

@@ -183,6 +183,14 @@ func pluginView(s plugins.Status) api.Plugin {
 	return v
 }
 
+// plugin returns the tool of a plugin, nil if there is none.
+func (b *toolbox) plugin(name string) toolhost.Tool {
+	b.tools()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.plugins[name]
+}
+
 // stats are the counters of the tools.
 func (b *toolbox) stats() []toolhost.Stats { return b.tools().Stats() }
 

@@ -35,7 +35,7 @@ func newServe(cfg *config, std stdio) *cli.Command {
 
    chorale serve --model ./gpt-oss-20b --listen 0.0.0.0:8000 --api-key-file keys.txt
    chorale serve --listen 127.0.0.1:0 --ready-file address.txt    any free port, for scripts`,
-		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), browserFlags(cfg), mcpServeFlags(cfg), mcpServersFlags(cfg), []cli.Flag{
+		Flags: slices.Concat(modelFlags(cfg), pythonFlags(cfg), pluginsFlags(cfg), browserFlags(cfg), []cli.Flag{searchFlag(cfg)}, mcpServeFlags(cfg), mcpServersFlags(cfg), []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on; port 0 is any free one", Sources: cfg.sources("listen")},
 			&cli.StringFlag{Name: "ready-file", Usage: "write the address to `FILE` once requests are answered", TakesFile: true},
 			&cli.StringFlag{Name: "data-dir", Value: defaultDataDir(), Usage: "`DIRECTORY` of stored responses", TakesFile: true, Sources: cfg.sources("data-dir")},

@@ -22,6 +22,7 @@ import (
 	"chorale/server/metrics"
 	"chorale/server/responses"
 	"chorale/server/store"
+	"chorale/toolhost"
 )
 
 // modelFlags choose a model and how much of the machine it gets.
@@ -173,8 +174,12 @@ func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServe
 		}
 		tools = append(tools, tool)
 	}
-	if o.browser.enabled {
-		tool, done, err := o.browser.open(ctx, s.model.tokenizer, o.log)
+	var box *toolbox // for searches, which begin when it is there
+	if o.browser.enabled && !servers.has("browser") {
+		find := &searcher{o.browser.search, func(ctx context.Context, kind, name string) (toolhost.Tool, error) {
+			return searchTool(ctx, box, servers, kind, name)
+		}, o.log}
+		tool, done, err := o.browser.open(ctx, s.model.tokenizer, find, o.log)
 		if err != nil {
 			return nil, err
 		}
