@@ -445,6 +445,20 @@ func (c *Client) cached(fresh bool) (*conn, *Listing) {
 func (c *Client) Call(
 	ctx context.Context, tool string, arguments json.RawMessage, progress func(message string, fraction float64),
 ) (*Result, error) {
+	return c.callAs(ctx, tool, nil, arguments, progress)
+}
+
+// CallAs is Call of a tool whose definition must be the one with a Hash, which somebody has seen. A *ChangedError says that
+// it is another one by now.
+func (c *Client) CallAs(
+	ctx context.Context, tool string, hash [32]byte, arguments json.RawMessage, progress func(message string, fraction float64),
+) (*Result, error) {
+	return c.callAs(ctx, tool, &hash, arguments, progress)
+}
+
+func (c *Client) callAs(
+	ctx context.Context, tool string, hash *[32]byte, arguments json.RawMessage, progress func(string, float64),
+) (*Result, error) {
 	for again := false; ; again = true {
 		cn, l, err := c.ready(ctx, false)
 		if err != nil {
@@ -453,6 +467,9 @@ func (c *Client) Call(
 		t := l.tool(tool)
 		if t == nil {
 			return nil, fmt.Errorf("%w: %q", ErrUnknown, tool)
+		}
+		if hash != nil && t.Hash != *hash {
+			return nil, &ChangedError{Tool: tool}
 		}
 		if arguments, err = t.check(arguments, c.conf.Limits); err != nil {
 			return nil, err
@@ -503,7 +520,10 @@ func (c *Client) call(
 		}
 	}
 	if _, err := cn.theirs.CallTool(withExchange(ctx, x), r); err != nil {
-		return nil, ended(ctx, clean(err))
+		if err = ended(ctx, clean(err)); errors.Is(err, ErrClosed) && c.life.Err() == nil {
+			err = errBroken // of this connection, which was replaced
+		}
+		return nil, err
 	}
 	return readResult(x.kept(), t, c.conf.Limits)
 }

@@ -116,6 +116,121 @@ func TestForgottenSession(t *testing.T) {
 	}
 }
 
+// TestForgottenSessionOfMany is noticed by many calls at once, and all are made.
+func TestForgottenSessionOfMany(t *testing.T) {
+	t.Parallel()
+	f := serve(t)
+	f.old = true
+	var mu sync.Mutex
+	good, sessions := "s1", 1
+	f.answer["initialize"] = func(w http.ResponseWriter, r *http.Request, m rpc) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.Header().Set("Mcp-Session-Id", fmt.Sprintf("s%d", sessions))
+		good = fmt.Sprintf("s%d", sessions)
+		sessions++
+		result(w, m, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"fake","version":"1"}}`)
+	}
+	f.answer["tools/call"] = func(w http.ResponseWriter, r *http.Request, m rpc) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Mcp-Session-Id") != good {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		result(w, m, `{"content":[]}`)
+	}
+	conf := f.config(t)
+	conf.Trusted = true
+	f.tools = "[" + echoTool(t, `{"annotations":{"readOnlyHint":true}}`) + "]"
+	c := open(t, conf, mcp.Options{})
+	if _, err := c.List(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	good = "none"
+	mu.Unlock()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := c.Call(within(t), "echo", json.RawMessage(`{"text":"x"}`), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if sessions != 3 {
+		t.Errorf("got %d sessions, want 2", sessions-1)
+	}
+}
+
+// TestCallAs is made only with the definition that was seen.
+func TestCallAs(t *testing.T) {
+	t.Parallel()
+	f := serve(t)
+	f.answer["tools/list"] = func(w http.ResponseWriter, r *http.Request, m rpc) { result(w, m, `{"ttlMs":0,"tools":`+f.tools+`}`) }
+	c := open(t, f.config(t), mcp.Options{})
+	l, err := c.List(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func() error {
+		_, err := c.CallAs(within(t), "echo", l.Tools[0].Hash, json.RawMessage(`{"text":"x"}`), nil)
+		return err
+	}
+	if err := call(); err != nil {
+		t.Error(err)
+	}
+	f.tools = "[" + echoTool(t, `{"description":"says it to somebody else"}`) + "]"
+	if _, err := c.List(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	var changed *mcp.ChangedError
+	if err := call(); !errors.As(err, &changed) {
+		t.Errorf("got error %v, want a *ChangedError", err)
+	}
+}
+
+// TestTimes are limits that the other tests do not hit.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	hang := func(w http.ResponseWriter, r *http.Request, m rpc) { <-r.Context().Done() }
+	call := func(t *testing.T, f *fake, l mcp.Limits) (*mcp.Client, error) {
+		conf := f.config(t)
+		conf.Limits = l
+		c := open(t, conf, mcp.Options{})
+		_, err := c.Call(within(t), "echo", json.RawMessage(`{"text":"x"}`), nil)
+		return c, err
+	}
+	t.Run("the question for the era is not answered", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t)
+		f.answer["server/discover"] = hang
+		if _, err := call(t, f, mcp.Limits{Probe: 100 * time.Millisecond}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a call lasts too long", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t)
+		f.answer["tools/call"] = hang
+		if _, err := call(t, f, mcp.Limits{Call: 200 * time.Millisecond}); err == nil || err.Error() != "time of a call: more than 200ms" {
+			t.Errorf("got error %v", err)
+		}
+	})
+	t.Run("a list is too old", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t)
+		c, err := call(t, f, mcp.Limits{Cache: time.Nanosecond})
+		if _, again := c.List(within(t)); err != nil || again != nil {
+			t.Fatal(err, again)
+		}
+		if got := f.seen(); len(got) != 4 || got[3] != "tools/list" {
+			t.Errorf("got %v, want a second list", got)
+		}
+	})
+}
+
 // TestRepeats: a call whose answer was lost is made again only where that does no harm.
 func TestRepeats(t *testing.T) {
 	t.Parallel()

@@ -81,6 +81,13 @@ type ArgumentsError struct{ Reason string }
 
 func (e *ArgumentsError) Error() string { return e.Reason }
 
+// A ChangedError says that a tool's definition is not the one that was agreed to. The call was not made.
+type ChangedError struct{ Tool string }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("the definition of %q has changed since it was listed", e.Tool)
+}
+
 // A ProcessError says that a child process ended, or could not be started.
 type ProcessError struct {
 	Reason string

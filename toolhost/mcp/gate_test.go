@@ -10,8 +10,40 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	want := Limits{
+		Connect: 30 * time.Second, Probe: 5 * time.Second, List: 30 * time.Second, Call: 10 * time.Minute, Idle: 2 * time.Minute,
+		Cache: 5 * time.Minute, Backoff: time.Second, Close: time.Second, Message: 8 << 20, Stream: 64 << 20, Messages: 10000,
+		Result: 4 << 20, Depth: 64, Tools: 512, Pages: 100, Schema: 256 << 10, Stderr: 8 << 10,
+	}
+	if got := (Limits{}).complete(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := want.complete(); got != want {
+		t.Errorf("what is set changes to %+v", got)
+	}
+}
+
+// TestTail keeps the end of what is written to it, however that comes.
+func TestTail(t *testing.T) {
+	t.Parallel()
+	for _, parts := range [][]string{{"abcdefghij"}, {"abcde", "fghij"}, {"abcdefgh", "i", "j"}} {
+		k := &tail{most: 4}
+		for _, p := range parts {
+			if n, err := k.Write([]byte(p)); n != len(p) || err != nil {
+				t.Errorf("write %q: got %d, %v", p, n, err)
+			}
+		}
+		if got := k.String(); got != "… ghij" {
+			t.Errorf("%q: got %q", parts, got)
+		}
+	}
+}
 
 func FuzzGate(f *testing.F) {
 	for _, s := range []string{

@@ -183,11 +183,10 @@ func (s *streamable) status(resp *http.Response, out outgoing) error {
 func (s *streamable) forget() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session == "" {
-		return false
+	if s.session != "" {
+		s.lost = errSession
 	}
-	s.session, s.lost = "", errSession
-	return true
+	return s.session != ""
 }
 
 // maxErrorText is how much of an answer that is no message is quoted.
@@ -356,13 +355,13 @@ func (s *streamable) listen(ctx context.Context, opened func()) {
 // close ends the session.
 func (s *streamable) close() {
 	s.mu.Lock()
-	session, before := s.session, s.closed
+	told, before := s.session == "" || s.lost != nil, s.closed
 	s.closed = true
 	s.mu.Unlock()
 	if before {
 		return
 	}
-	if session != "" {
+	if !told {
 		ctx, cancel := context.WithTimeout(context.Background(), s.limits.Close)
 		defer cancel()
 		if resp, err := s.request(ctx, http.MethodDelete, outgoing{}); err == nil {

@@ -312,7 +312,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
-	p = p[max(0, n-t.most):]
+	if n > t.most {
+		p, t.cut = p[n-t.most:], true
+	}
 	if over := len(t.kept) + len(p) - t.most; over > 0 {
 		t.kept = append(t.kept[:0], t.kept[over:]...)
 		t.cut = true

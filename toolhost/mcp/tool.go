@@ -12,15 +12,16 @@ import (
 )
 
 // NewTool returns the tools of a list as one tool of ours, whose functions they are. Only tools with one of the names are
-// in it; nil stands for all. The Client is not closed by it.
+// in it; nil stands for all. They are called as they are in the list: not when their definition has changed meanwhile. The
+// Client is not closed by it.
 func NewTool(c *Client, l *Listing, only []string) toolhost.Tool {
-	t := &tool{client: c, names: map[string]string{}}
+	t := &tool{client: c, tools: map[string]Tool{}}
 	t.spec = toolhost.Spec{Name: c.conf.Label, Description: l.Instructions, Independent: true}
 	for _, of := range l.Tools {
 		if only != nil && !slices.Contains(only, of.Name) {
 			continue
 		}
-		t.names[of.Function] = of.Name
+		t.tools[of.Function] = of
 		t.spec.Functions = append(t.spec.Functions, toolhost.Function{
 			Name: of.Function, Description: of.Description, Parameters: of.Input, Output: of.Output,
 		})
@@ -31,7 +32,7 @@ func NewTool(c *Client, l *Listing, only []string) toolhost.Tool {
 type tool struct {
 	client *Client
 	spec   toolhost.Spec
-	names  map[string]string // of functions, to those of the server
+	tools  map[string]Tool // by function
 }
 
 // Spec implements toolhost.Tool.
@@ -47,7 +48,8 @@ func (instance) Close() error { return nil }
 
 // Call implements toolhost.Instance.
 func (i instance) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, error) {
-	r, err := i.client.Call(ctx, i.names[c.Function], json.RawMessage(c.Input), c.Progress)
+	t := i.tools[c.Function]
+	r, err := i.client.CallAs(ctx, t.Name, t.Hash, json.RawMessage(c.Input), c.Progress)
 	if err != nil {
 		return failure(err), nil
 	}
@@ -76,7 +78,7 @@ type Kind string
 const (
 	KindProtocol  Kind = "protocol"  // *ProtocolError, *InvalidError
 	KindHTTP      Kind = "http"      // *HTTPError, *AuthError, and what kept a request from its answer
-	KindArguments Kind = "arguments" // *ArgumentsError, ErrUnknown: the call was not made
+	KindArguments Kind = "arguments" // *ArgumentsError, *ChangedError, ErrUnknown: the call was not made
 	KindHost      Kind = "host"      // a child, a limit, a policy
 )
 
@@ -87,6 +89,7 @@ func KindOf(err error) (kind Kind, code int) {
 	var status *HTTPError
 	var auth *AuthError
 	var arguments *ArgumentsError
+	var changed *ChangedError
 	var process *ProcessError
 	var limit *LimitError
 	var denied *egress.DeniedError
@@ -99,7 +102,7 @@ func KindOf(err error) (kind Kind, code int) {
 		return KindHTTP, status.Status
 	case errors.As(err, &auth):
 		return KindHTTP, auth.Status
-	case errors.As(err, &arguments), errors.Is(err, ErrUnknown):
+	case errors.As(err, &arguments), errors.As(err, &changed), errors.Is(err, ErrUnknown):
 		return KindArguments, 0
 	case errors.As(err, &process), errors.As(err, &limit), errors.As(err, &denied), errors.Is(err, ErrClosed):
 		return KindHost, 0
