@@ -53,9 +53,9 @@ type Limits struct {
 	ViewTokens int // of a view without num_lines; 0 = 1024
 	ViewBytes  int // of any view; 0 = 30 KiB, since toolhost cuts at 32
 	Pages      int // that are kept whole; 0 = 64
-	PageBytes  int // of text of all of them; 0 = 16 MiB
+	PageBytes  int // of text and links of all of them; 0 = 16 MiB
 	Cursors    int // 0 = 10,000; behind them calls fail
-	StateBytes int // of text in a saved state; 0 = 4 MiB
+	StateBytes int // of text and links in a saved state, before compression; 0 = 4 MiB
 	Results    int // of a search; 0 = 20
 	Page       page.Limits
 }

@@ -51,6 +51,15 @@ type target struct {
 	page    *shown // on find pages: the page that was searched
 }
 
+// size is how many bytes are kept of a page, about.
+func (p *shown) size() int {
+	n := len(p.text)
+	for _, l := range p.links {
+		n += len(l)
+	}
+	return n
+}
+
 func (p *shown) wrapped() []string {
 	if p.lines == nil {
 		p.lines = page.Wrap(p.text, page.Width)
@@ -95,7 +104,7 @@ func (in *instance) Call(ctx context.Context, c toolhost.Call) (toolhost.Result,
 		return toolhost.Result{}, context.Cause(ctx)
 	}
 	if err != nil {
-		text = err.Error()
+		text = strings.ToValidUTF8(err.Error(), "\ufffd")
 		s.Cursor, s.Error = nil, text
 	}
 	data, marshalErr := json.Marshal(s)

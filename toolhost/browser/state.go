@@ -50,8 +50,9 @@ func (in *instance) Save(context.Context) (toolhost.State, error) {
 	left := in.tool.o.Limits.StateBytes
 	s := savedState{Version: stateVersion, Pages: make([]savedPage, len(order)), Stack: make([]int, len(in.stack))}
 	for i := len(order) - 1; i >= 0; i-- {
-		s.Pages[i] = order[i].saved(index, left)
-		left -= len(s.Pages[i].Text)
+		if s.Pages[i] = order[i].saved(index, left); !s.Pages[i].Gone {
+			left -= order[i].size()
+		}
 	}
 	for address, p := range in.byURL {
 		if i, ok := index[p]; ok && !s.Pages[i].Gone {
@@ -92,9 +93,9 @@ func (in *instance) pages() []*shown {
 	return order
 }
 
-// saved returns a page with at most so many bytes of text; it is dropped if it has more.
+// saved returns a page with at most so many bytes; its text and links are dropped if it has more.
 func (p *shown) saved(index map[*shown]int, bytes int) savedPage {
-	s := savedPage{Kind: p.kind, URL: p.url, Cite: p.cite, Title: p.title, Gone: p.gone || len(p.text) > bytes}
+	s := savedPage{Kind: p.kind, URL: p.url, Cite: p.cite, Title: p.title, Gone: p.gone || p.size() > bytes}
 	if s.Gone {
 		return s
 	}

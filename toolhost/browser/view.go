@@ -104,7 +104,7 @@ func (in *instance) push(p *shown) {
 	for _, q := range in.stack {
 		if !q.gone && !kept[q] {
 			kept[q] = true
-			bytes += len(q.text)
+			bytes += q.size()
 		}
 	}
 	in.giveUp(kept, bytes, p, in.tool.o.Limits.Pages, in.tool.o.Limits.PageBytes)
@@ -123,7 +123,7 @@ func (in *instance) giveUp(kept map[*shown]bool, bytes int, spared *shown, maxPa
 			return
 		}
 		delete(kept, oldest)
-		bytes -= len(oldest.text)
+		bytes -= oldest.size()
 		oldest.gone, oldest.text, oldest.lines, oldest.links, oldest.targets = true, "", nil, nil, nil
 	}
 }

@@ -20,6 +20,9 @@ type htmlText struct {
 func readHTML(text, address string, l Limits) htmlText {
 	w := &writer{limit: l.Text, maxLinks: l.Links}
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		if len(u.Path) > maxBase {
+			u.Path, u.RawPath = "/", ""
+		}
 		w.base, w.host = u, u.Host
 	}
 	if !blowsUp(text) {

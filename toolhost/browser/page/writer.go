@@ -35,6 +35,7 @@ type writer struct {
 	links     []string
 	ids       map[string]int
 	maxLinks  int
+	linkBytes int // of all addresses, which may be as long as the text
 	cutLinks  bool
 	images    int
 	link      *capture
@@ -358,7 +359,7 @@ func (w *writer) marker(s string) {
 }
 
 func (w *writer) rebase(attributes []html.Attribute) {
-	if href := attribute(attributes, "href"); href != "" && w.ids == nil && w.base != nil {
+	if href := attribute(attributes, "href"); href != "" && len(href) <= maxBase && w.ids == nil && w.base != nil {
 		if u, err := w.base.Parse(href); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
 			w.base = u
 		}
@@ -388,8 +389,11 @@ func (w *writer) startLink(attributes []html.Attribute) {
 // maxLinkText is the most bytes of a link's text.
 const maxLinkText = 2000
 
-// maxAddress is the most bytes of an address that a link may have.
-const maxAddress = 8000
+// maxAddress is the most bytes of an address that a link may have, and maxBase of what others are relative to.
+const (
+	maxAddress = 4000
+	maxBase    = 1000
+)
 
 // inAddress does with addresses what browsers do.
 var inAddress = strings.NewReplacer("\n", "", "\r", "", "\t", "", " ", "%20") // read only
@@ -409,7 +413,10 @@ func (w *writer) resolve(href string) string {
 	if u.Scheme != "http" && u.Scheme != "https" && (w.base == nil || u.Scheme != w.base.Scheme) || u.Host == "" {
 		return ""
 	}
-	return u.String()
+	if address := u.String(); len(address) <= maxAddress {
+		return address
+	}
+	return ""
 }
 
 // endLink writes the marker of the link whose text was collected.
@@ -429,7 +436,7 @@ func (w *writer) endLink() {
 	id, known := w.ids[address]
 	switch {
 	case address == "":
-	case !known && len(w.links) >= w.maxLinks:
+	case !known && (len(w.links) >= w.maxLinks || w.linkBytes+len(address) > w.limit):
 		w.cutLinks = true
 		address = ""
 	case !known:
@@ -437,6 +444,7 @@ func (w *writer) endLink() {
 			w.ids = map[string]int{}
 		}
 		id = len(w.links)
+		w.linkBytes += len(address)
 		w.ids[address], w.links = id, append(w.links, address)
 	}
 	if address != "" {
