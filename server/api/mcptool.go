@@ -76,7 +76,11 @@ func (a *MCPApproval) Needs(name string, readOnly bool) bool {
 // headers are null, and of the URL there is only the origin.
 func (t *MCPTool) MarshalJSON() ([]byte, error) {
 	approval := t.RequireApproval.raw
-	if approval == nil {
+	switch {
+	case approval != nil:
+	case t.RequireApproval.Mode == "never":
+		approval = json.RawMessage(`"never"`)
+	default:
 		approval = json.RawMessage(`"always"`)
 	}
 	var allowed json.RawMessage

@@ -176,9 +176,6 @@ func (r *Run) ask(m *harmony.Message) {
 // asks reports whether calls of the function need the client's approval.
 func (m *mcpServer) asks(function string) bool {
 	t := m.tool(function)
-	if !m.asked.RequireApproval.Sent() && m.operator != nil && m.operator.NoApproval {
-		return false
-	}
 	return m.asked.RequireApproval.Needs(t.Name, readOnly(t))
 }
 

@@ -15,6 +15,7 @@ import (
 	"chorale/inference/engine/enginetest"
 	"chorale/server/api"
 	"chorale/server/responses"
+	"chorale/toolhost/mcp"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata with what the code does now")
@@ -47,6 +48,22 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// goldenServers are the operator's MCP server notes, and those that requests find at files.example, and at down.example, which is
+// out of order.
+func goldenServers(t *testing.T) responses.MCPOptions {
+	t.Helper()
+	files, down := newMCPFake(t, mcpRead, mcpDelete), newMCPFake(t)
+	down.down = 503
+	o := mcpOptions(t, map[string]*mcpFake{"files.example": files, "down.example": down})
+	notes, err := o.Connect(mcp.Config{Label: "notes", URL: "https://files.example/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = notes.Close() })
+	o.Servers = []responses.MCPServer{{Label: "notes", Client: notes, NoApproval: true}}
+	return o
+}
+
 type section struct{ name, text string }
 
 // readArchive returns the comment and the sections of a file in the txtar layout.
@@ -77,7 +94,8 @@ func runGolden(t *testing.T, path string) {
 	comment, sections := readArchive(t, path)
 	m := &model{}
 	py := &pythonFake{}
-	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, py, newPluginFake("units", "convert", "list"), newPluginFake("functions", "f")),
+	servers := goldenServers(t)
+	s := start(t, enginetest.Options{Script: m.script}, responses.Options{MCP: servers, Tools: tools(t, py, newPluginFake("units", "convert", "list"), newPluginFake("functions", "f")),
 		Random: counter(), Key: make([]byte, 32), Ungated: strings.Contains(comment, "options ungated")})
 	var out bytes.Buffer
 	out.WriteString(comment)
@@ -190,7 +208,7 @@ func indented(t *testing.T, v any) string {
 
 var (
 	longID  = regexp.MustCompile(`_0{46}([0-9a-f]{2})`)
-	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call|ci|cntr|mcp)_([0-9a-f]{2})"`)
+	shortID = regexp.MustCompile(`(resp|msg|rs|fc|call|ci|cntr|mcpl|mcpa|mcp)_([0-9a-f]{2})"`)
 )
 
 func short(s string) string { return longID.ReplaceAllString(s, "_$1") }

@@ -20,7 +20,9 @@ import (
 
 const (
 	// defaultListTimeout is how long an MCP server may take to say what tools it has: slow ones must not hold up the response.
-	defaultListTimeout = 15 * time.Second
+	defaultListTimeout = 25 * time.Second
+	// maxServers is how many MCP servers a request may have: all of them are asked for their tools at the same time.
+	maxServers = 32
 	// maxServerText is how much of a server's description the model is shown, in bytes.
 	maxServerText = 4 << 10
 )
@@ -31,7 +33,7 @@ type MCPOptions struct {
 	// Connect returns a client for a server that a request names, for that response alone; the response closes it. It does no
 	// I/O, and its error is the client's mistake. Nil: requests cannot name servers.
 	Connect func(c mcp.Config) (*mcp.Client, error)
-	// ListTimeout is how long a server may take to list its tools; 0 = 15 s.
+	// ListTimeout is how long a server may take to list its tools, the connection included; 0 = 25 s.
 	ListTimeout time.Duration
 }
 
@@ -40,8 +42,8 @@ type MCPServer struct {
 	Label       string
 	Client      *mcp.Client
 	Description string // for the model; "" = what the server says of itself
-	// Tool is the type of request tools that mean this server too, such as code_interpreter: requests by the label are then
-	// read as those. "" = none
+	// Tool is the type of the requests' tools that mean this server too, code_interpreter or web_search: requests by the label
+	// are then read as those. "" = none.
 	Tool string
 	// Namespace is the model's name for the server, where that is trained; "" = by the label.
 	Namespace string
@@ -93,11 +95,14 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 	if m.operator != nil && m.operator.Namespace != "" {
 		m.space = m.operator.Namespace
 	}
+	if m.operator != nil && m.operator.NoApproval && !asked.RequireApproval.Sent() {
+		asked.RequireApproval = api.MCPApproval{Mode: "never"} // which the response says
+	}
 	if m.entry = asked.ServerLabel; slices.ContainsFunc(p.tools.Specs(), func(s toolhost.Spec) bool { return s.Name == m.entry }) {
 		m.entry = "mcp_" + m.entry
 	}
-	if slices.ContainsFunc(p.hosted, func(h *hosted) bool { return h.namespace.Name == m.space }) {
-		return nil, api.BadRequest("invalid_value", param+".server_label", "Invalid '%s.server_label': there is another tool with the label '%s'.", param, asked.ServerLabel)
+	if p.servers++; p.servers > maxServers {
+		return nil, api.BadRequest("array_above_max_length", "tools", "Invalid 'tools': there are more than %d MCP servers.", maxServers)
 	}
 	if asked.AllowedCallers != nil && !slices.Contains(asked.AllowedCallers, "direct") {
 		return nil, api.BadRequest("invalid_value", param+".allowed_callers", "Invalid '%s.allowed_callers': only the model itself calls tools on this server, so 'direct' must be among them.", param)
@@ -155,8 +160,8 @@ func (o *MCPOptions) meant(t api.Tool) api.Tool {
 		case server.Tool == "" || server.Label != asked.ServerLabel || asked.ServerURL != "" && !server.AnyURL:
 		case server.Tool == "code_interpreter":
 			return &api.CodeInterpreterTool{JSON: json.RawMessage(`{"type":"code_interpreter"}`)}
-		default:
-			return &api.RawTool{Type: server.Tool, JSON: json.RawMessage(`{"type":"` + server.Tool + `"}`)}
+		case server.Tool == "web_search":
+			return &api.WebSearchTool{JSON: json.RawMessage(`{"type":"web_search"}`)}
 		}
 	}
 	return t

@@ -184,7 +184,7 @@ func (p *plan) preamble(entries []entry) ([]harmony.Message, []entry) {
 func (p *plan) namespaces(in declaration) map[string]harmony.Namespace {
 	namespaces := map[string]harmony.Namespace{}
 	for _, h := range p.hosted {
-		if h.declared == in {
+		if h.declared == in && (in == inSystem || len(h.namespace.Tools) > 0) {
 			namespaces[h.namespace.Name] = h.namespace
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,7 @@ type model struct {
 	mu      sync.Mutex
 	texts   []string
 	prompts []string // of the generations so far, with control tokens
+	last    []int32  // the prompt of the last one
 	writing []int32
 }
 
@@ -51,7 +53,7 @@ func (m *model) script(prompt, generated []int32) int32 {
 	defer m.mu.Unlock()
 	t := codec().Tokenizer()
 	if len(generated) == 0 {
-		m.prompts = append(m.prompts, t.Decode(prompt))
+		m.prompts, m.last = append(m.prompts, t.Decode(prompt)), slices.Clone(prompt)
 		m.writing = t.EncodeSpecial(nil, final("ok"))
 		if len(m.texts) > 0 {
 			m.writing, m.texts = t.EncodeSpecial(nil, m.texts[0]), m.texts[1:]

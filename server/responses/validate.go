@@ -39,6 +39,7 @@ type plan struct {
 	approved      []*approval        // calls that the client has approved, to be made first
 	talk          *conversation      // the context
 	notes         []string           // that the model is told by this server
+	servers       int                // MCP servers among them
 	maxToolCalls  int                // of those
 	must          harmony.CallMode   // whether it must call something
 
@@ -234,6 +235,8 @@ func (s *Service) readTools(p *plan) func(*api.Request) *api.Error {
 				return err
 			case h == nil:
 				p.warn(param, "Tools of type %q are not supported by this server; the model does not see this one.", api.ToolKind(tool))
+			case slices.ContainsFunc(p.hosted, func(other *hosted) bool { return h.label != "" && other.namespace.Name == h.namespace.Name }):
+				return api.BadRequest("invalid_value", param, "Invalid '%s': there is another tool with the name '%s'.", param, h.label)
 			case slices.ContainsFunc(p.hosted, func(other *hosted) bool { return other.tool == h.tool }):
 				return api.BadRequest("invalid_value", param, "Invalid '%s': there is another tool of type '%s'.", param, h.kind)
 			default:
