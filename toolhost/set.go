@@ -140,6 +140,16 @@ func (s *Set) Spec(name string) (spec Spec, ok bool) {
 	return e.spec, true
 }
 
+// Resumes says whether instances of the tool with the name can begin with the State of an earlier one.
+func (s *Set) Resumes(name string) bool {
+	e := s.entries[name]
+	if e == nil {
+		return false
+	}
+	_, ok := e.tool.(Resumer)
+	return ok
+}
+
 // Specs returns the specs of all tools in the order of their names.
 func (s *Set) Specs() []Spec {
 	specs := make([]Spec, 0, len(s.entries))

@@ -388,7 +388,8 @@ func TestListing(t *testing.T) {
 	yes := true
 	browser := &tool{toolhost.Spec{Name: "browser", Functions: []toolhost.Function{{Name: "open", Parameters: json.RawMessage(
 		`{"type":"object","properties":{"url":{"type":"string"}},"required":["url"]}`)}}}, nil}
-	h := serve(t, newBox(t, python(), browser, plugin("p", says(""), toolhost.Function{Name: "f", Title: "Eff", Description: "does it",
+	remote := struct{ toolhost.Tool }{&tool{toolhost.Spec{Name: "remote", Description: "elsewhere"}, nil}} // no Resumer
+	h := serve(t, newBox(t, python(), browser, remote, plugin("p", says(""), toolhost.Function{Name: "f", Title: "Eff", Description: "does it",
 		Parameters: json.RawMessage(`{"properties":{"n":{"type":"integer"}}}`), Output: json.RawMessage(`{"type":"object"}`),
 		Annotations: toolhost.Annotations{ReadOnly: &yes}}, toolhost.Function{Name: "list", Output: json.RawMessage(`{"type":"array"}`)})), nil)
 	eras(t, h, func(t *testing.T, h *host) {
@@ -413,7 +414,10 @@ func TestListing(t *testing.T) {
 		if tools["p_list"].OutputSchema != nil {
 			t.Error("p_list promises an array, which older clients refuse")
 		}
-		if tools["browser_open"].Annotations["openWorldHint"] != true {
+		if _, there := tools["remote_session"]; there || tools["remote"].Description != "elsewhere" {
+			t.Errorf("a tool that keeps its state itself takes sessions: %+v", tools["remote"])
+		}
+		if tools["browser_open"].Description == "" || tools["browser_open"].Annotations["openWorldHint"] != true {
 			t.Errorf("browser_open is %+v", tools["browser_open"])
 		}
 	})

@@ -21,10 +21,25 @@ const (
 		"keeps something from call to call only in a session made with that, whose id is given as the argument session."
 	aboutPython = "Runs Python code in a sandbox without internet access and returns what it printed, the value of its last " +
 		"expression, and pictures that it drew. Without session, nothing of earlier calls is there; with one, variables, imports and files are."
+	aboutOther   = "Runs Python code and returns what it printed."
 	aboutSession = "Begins or ends a session of the tool %[1]s. The action create returns its id, to be given as the argument " +
 		"session in calls of %[1]s; what they leave behind is there for later ones. A session ends %[2]v after its last use, or with the action close."
 	aboutArgument = "The session to go on in, from %s. Without it the call begins afresh."
 )
+
+// aboutBrowser describes the functions of the browser, which models know without.
+func aboutBrowser(function string) string {
+	switch function {
+	case "search":
+		return "Searches the web. The result is a numbered page of links with snippets."
+	case "open":
+		return "Opens a link of an earlier page of the session by its number, any page by its URL, or an earlier page again by its " +
+			"cursor, and shows its text from line loc on, num_lines of it. Pages are cited as 【cursor†Lx-Ly】."
+	case "find":
+		return "Finds text in the page that is open in the session, or in that with the cursor."
+	}
+	return ""
+}
 
 // An offer is one tool as clients see it.
 type offer struct {
@@ -52,7 +67,7 @@ func (s *Server) refresh() {
 		return
 	}
 	s.listing.set = set
-	offers := s.offers(set.Specs())
+	offers := s.offers(set)
 	listed := make([]library.ServerTool, len(offers))
 	h := sha256.New()
 	for i, o := range offers {
@@ -71,23 +86,25 @@ func (s *Server) refresh() {
 		return
 	}
 	for _, st := range s.sessions.listeners() {
-		if st.notify(protocol.MethodNotificationToolsListChanged, nil) == nil {
-			s.counter.notifications.Add(1)
-		}
+		go func() { // not under the lock: some may be slow to read. It ends with the stream, if not before
+			if st.notify(protocol.MethodNotificationToolsListChanged, nil) == nil {
+				s.counter.notifications.Add(1)
+			}
+		}()
 	}
 }
 
 // offers are the tools by the names that clients call them by: NAME, NAME_FUNCTION and NAME_session. The library lists them
 // in the order of their names.
-func (s *Server) offers(specs []toolhost.Spec) []offer {
+func (s *Server) offers(set *toolhost.Set) []offer {
 	var all []offer
-	for _, spec := range specs {
-		stateful := !spec.Independent
+	for _, spec := range set.Specs() {
+		stateful := !spec.Independent && set.Resumes(spec.Name)
 		if len(spec.Functions) == 0 {
-			all = append(all, s.rawOffer(spec))
+			all = append(all, rawOffer(spec, stateful))
 		}
 		for _, f := range spec.Functions {
-			o, err := functionOffer(spec, f)
+			o, err := functionOffer(spec, f, stateful)
 			if err != nil {
 				s.o.Logger.Warn("tool is not offered over mcp", "tool", spec.Name, "function", f.Name, "err", err)
 				continue
@@ -137,14 +154,20 @@ func (o *offer) joined() string {
 func sessionTool(tool string) string { return tool + "_session" }
 
 // rawOffer is a tool without functions, whose input is text.
-func (s *Server) rawOffer(spec toolhost.Spec) offer {
-	o := offer{tool: spec.Name, stateful: !spec.Independent, input: "input"}
+func rawOffer(spec toolhost.Spec, stateful bool) offer {
+	o := offer{tool: spec.Name, stateful: stateful, input: "input"}
 	o.listed.Description = spec.Description
 	about := "The input of the tool, as it is."
 	if spec.Name == "python" {
 		o.input, about = "code", "Python code, as in a cell of a notebook."
-		o.listed.Title, o.listed.Description = "Python", aboutPython
-		o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: is(false), DestructiveHint: is(false), OpenWorldHint: is(false)}
+		o.listed.Title = "Python"
+		switch {
+		case stateful: // ours; another server's in its place keeps its state itself
+			o.listed.Description = aboutPython
+			o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: is(false), DestructiveHint: is(false), OpenWorldHint: is(false)}
+		case spec.Description == "":
+			o.listed.Description = aboutOther
+		}
 	}
 	properties := map[string]any{o.input: map[string]string{"type": "string", "description": about}}
 	if o.stateful {
@@ -180,12 +203,13 @@ func (s *Server) sessionOffer(spec toolhost.Spec) offer {
 }
 
 // functionOffer is one function of a tool. The error says why it cannot be offered.
-func functionOffer(spec toolhost.Spec, f toolhost.Function) (offer, error) {
+func functionOffer(spec toolhost.Spec, f toolhost.Function, stateful bool) (offer, error) {
 	o := offer{tool: spec.Name, function: f.Name}
 	o.listed.Title, o.listed.Description = f.Title, f.Description
 	a := f.Annotations
 	o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: a.ReadOnly, DestructiveHint: a.Destructive, IdempotentHint: a.Idempotent, OpenWorldHint: a.OpenWorld}
-	if spec.Name == "browser" && a == (toolhost.Annotations{}) {
+	if spec.Name == "browser" && f.Description == "" {
+		o.listed.Description = aboutBrowser(f.Name)
 		o.listed.Annotations = protocol.ToolAnnotation{ReadOnlyHint: is(true), OpenWorldHint: is(true)}
 	}
 	schema := map[string]json.RawMessage{"type": json.RawMessage(`"object"`)}
@@ -200,7 +224,7 @@ func functionOffer(spec toolhost.Spec, f toolhost.Function) (offer, error) {
 	if string(schema["type"]) != `"object"` {
 		schema["type"] = json.RawMessage(`"object"`) // as toolhost says; the protocol wants it said
 	}
-	o.stateful = !spec.Independent && addSession(schema, spec.Name)
+	o.stateful = stateful && addSession(schema, spec.Name)
 	o.listed.RawInputSchema = schemaOf(schema)
 	var output struct {
 		Type string `json:"type"`
