@@ -115,8 +115,10 @@ func TestMCPServer(t *testing.T) {
 		if got := s.InitializeResult().ProtocolVersion; got != revision && got != "" {
 			t.Errorf("negotiated %s, want %s", got, revision)
 		}
-		if names, want := toolNames(t, s), []string{"units_convert", "units_list_units"}; !slices.Equal(names, want) {
-			t.Errorf("%s: tools %v, want %v", revision, names, want)
+		for _, want := range []string{"units_convert", "units_list_units"} {
+			if names := toolNames(t, s); !slices.Contains(names, want) {
+				t.Errorf("%s: tools %v, want %s among them", revision, names, want)
+			}
 		}
 		text, structured, failed := call(t, s, "units_convert", map[string]any{"value": 10, "from": "km", "to": "mi"})
 		if failed || structured["value"] == nil || !strings.Contains(text, "6.2") {
@@ -141,7 +143,7 @@ func TestMCPServer(t *testing.T) {
 		}
 	}
 	for _, s := range sessions {
-		if names := toolNames(t, s); len(names) < 3 {
+		if names := toolNames(t, s); !slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "text_") }) {
 			t.Errorf("after a plugin came: tools %v", names)
 		}
 	}
