@@ -177,13 +177,14 @@ var errMessage = errors.New("a message of Chromium is too long")
 
 func (m *messageLimit) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
-	if i := bytes.LastIndexByte(p[:n], 0); i >= 0 {
-		m.n = n - i - 1
-	} else {
-		m.n += n
-	}
-	if m.n > maxMessage {
-		return 0, errMessage
+	for rest := p[:n]; len(rest) > 0; {
+		part, after, ended := bytes.Cut(rest, []byte{0})
+		if m.n += len(part); m.n > maxMessage {
+			return 0, errMessage
+		}
+		if rest = after; ended {
+			m.n = 0
+		}
 	}
 	return n, err
 }
