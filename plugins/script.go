@@ -98,7 +98,7 @@ func manifestBlock(script []byte, comment string) ([]byte, error) {
 	if !found {
 		return nil, nil
 	}
-	return bytes.TrimSpace(block), nil
+	return append([]byte{}, bytes.TrimSpace(block)...), nil // an empty one is there too, and wrong
 }
 
 // compile compiles the script with the interpreter of its language.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"chorale/plugins"
+	"chorale/plugins/host"
 	"chorale/sandbox/python"
 	"chorale/sandbox/quickjs"
 )
@@ -299,6 +301,80 @@ func TestFilesOfACall(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.name, r, err)
 		}
 	}
+}
+
+// scriptTape has two requests with headers as the script sends them.
+const scriptTape = `{"version": 1, "kv": {}, "http": [
+	{"request": {"method": "GET", "url": "https://api.example.com/a", "headers": {"accept": "text/plain"}},
+	 "answer": {"status": 200, "url": "https://api.example.com/a", "headers": {"content-type": "text/plain"}, "body": "A"}},
+	{"request": {"method": "GET", "url": "https://api.example.com/b", "headers": {"accept": "text/plain"}},
+	 "answer": {"status": 404, "url": "https://api.example.com/b", "headers": {"content-type": "text/plain"}, "body_base64": "w6kA"}}]}`
+
+// TestScriptServices: requests at the same time, from a tape, and progress, as JavaScript has them.
+func TestScriptServices(t *testing.T) {
+	t.Parallel()
+	p := loadScript(t, "s.js", `export default async () => {
+		chorale.progress("asking", 0.5);
+		chorale.log("asks twice");
+		const get = async (url) => { const r = await fetch(url, {headers: {Accept: "text/plain"}}); return [r.status, r.ok, r.headers.get("Content-Type"), await r.text()] };
+		const late = new Promise((resolve) => setTimeout(resolve, 1, "late"));
+		return await Promise.all([get("https://api.example.com/a"), get(new String("https://api.example.com/b")), late]);
+	}`)
+	tape, err := host.ReadTape(strings.NewReader(scriptTape))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	r, err := p.Call(t.Context(), plugins.Call{Tool: "do", Replay: tape,
+		Progress: func(message string, fraction float64) { said = append(said, fmt.Sprint(message, fraction)) }})
+	if err != nil || r.Failed || r.Text != `[[200,true,"text/plain","A"],[404,false,"text/plain","é\u0000"],"late"]` {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if len(said) != 1 || said[0] != "asking0.5" || !strings.Contains(r.Log, "asks twice") {
+		t.Errorf("progress %v, log %q", said, r.Log)
+	}
+}
+
+// TestManyScripts: what runs at the same time does not mix.
+func TestManyScripts(t *testing.T) {
+	t.Parallel()
+	for file, script := range map[string]string{
+		"s.py": "import sys, json\nx = json.load(sys.stdin)['x']\nopen('/tmp/x', 'a').write(str(x))\nprint(open('/tmp/x').read(), end='')",
+		"s.js": "let n = 0; export default ({x}) => { n += x; chorale.writeFile('/tmp/x', n); return chorale.readText('/tmp/x') }",
+	} {
+		p := loadScript(t, file, script)
+		var all sync.WaitGroup
+		for g := range 8 {
+			all.Go(func() {
+				for i := range 40 {
+					x := 1000*g + i
+					r, err := p.Call(t.Context(), plugins.Call{Tool: "do", Input: fmt.Appendf(nil, `{"x": %d}`, x)})
+					if err != nil || r.Text != fmt.Sprint(x) {
+						t.Errorf("%s: %d gives %+v, %v", file, x, r, err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+}
+
+// What is between the lines of a manifest in a script comes out, and nothing makes reading panic.
+func FuzzScript(f *testing.F) {
+	f.Add("# /// chorale\n# {}\n# ///\n")
+	f.Add("#!/bin/x\r\n# /// chorale\r\n#\r\n# ///")
+	f.Fuzz(func(t *testing.T, script string) {
+		s, err := plugins.NewScript("s.py", []byte(script), nil)
+		if err == nil && s.Manifest != nil && !strings.Contains(script, "# /// chorale") {
+			t.Errorf("manifest %q of %q", s.Manifest, script)
+		}
+		if err == nil {
+			if i, err := s.Inspect(); err != nil || i.ABI != plugins.ABIScript {
+				t.Errorf("%+v, %v", i, err)
+			}
+		}
+	})
 }
 
 // A call of a script.
