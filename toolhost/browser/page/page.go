@@ -32,6 +32,7 @@ type Document struct {
 	Body           []byte // HTML of the rendered tree, or the bytes as they came, decompressed
 	Rendered       bool   // by a browser
 	Truncated      bool   // a limit cut it
+	Notice         string // what a reader should know of how it was fetched, or ""
 }
 
 // A Page is the text of a document.
@@ -115,6 +116,9 @@ func Read(d Document, l Limits) (*Page, error) {
 		}
 	}
 	p.finish(text, l)
+	if d.Notice != "" {
+		p.Text += "\n\n[" + Clean(d.Notice) + "]"
+	}
 	return p, nil
 }
 

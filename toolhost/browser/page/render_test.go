@@ -74,6 +74,7 @@ func TestKinds(t *testing.T) {
 		{"XML", page.Document{MIME: "application/rss+xml", Body: []byte("<rss>x</rss>")}, "<rss>x</rss>"},
 		{"type from the body", page.Document{Body: []byte("<!DOCTYPE html><p>x")}, "x"},
 		{"parameters", page.Document{MIME: "text/html; charset=utf-8", Body: []byte("<p>x")}, "x"},
+		{"a notice", page.Document{MIME: "text/html", Body: []byte("<p>x"), Notice: "It needs\nscripts."}, "x\n\n[It needs scripts.]"},
 		{"nothing", page.Document{MIME: "text/html"}, ""},
 		{"Latin-1 by label", page.Document{MIME: "text/plain", Charset: "iso-8859-1", Body: []byte("caf\xe9")}, "café"},
 		{"UTF-8 with a wrong label", page.Document{MIME: "text/plain", Charset: "iso-8859-1", Body: []byte("café")}, "café"},

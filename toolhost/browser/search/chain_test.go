@@ -175,7 +175,7 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	d, err := c.Document(t.Context(), "corpus://docs/sub/sweden%20list.md")
-	if err != nil || d.MIME != "text/markdown" || !strings.Contains(string(d.Body), "Stockholm") {
+	if err != nil || d.MIME != "text/markdown" || d.Title != "Sweden" || !strings.Contains(string(d.Body), "Stockholm") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	for _, address := range []string{"corpus://other/norway.html", "corpus://docs/../norway.html/..", "corpus://docs/passwd.txt",

@@ -159,7 +159,11 @@ func (c *Corpus) Document(_ context.Context, address string) (*page.Document, er
 	if err != nil {
 		return nil, fmt.Errorf("there is no such document in the corpus %s", c.o.Name)
 	}
-	return &page.Document{URL: c.address(name), Requested: address, MIME: types[strings.ToLower(path.Ext(name))], Body: data}, nil
+	d := &page.Document{URL: c.address(name), Requested: address, MIME: types[strings.ToLower(path.Ext(name))], Body: data}
+	if d.MIME == "text/plain" || d.MIME == "text/markdown" { // which have no title of their own
+		d.Title = firstOf(heading(name, string(data)), titleOf(name))
+	}
+	return d, nil
 }
 
 var types = map[string]string{ // read only
