@@ -38,13 +38,14 @@ func TestOfficialClients(t *testing.T) {
 			}
 			folder := t.TempDir()
 			putPlugin(t, folder, "units")
-			peer := echoServer(t)
-			p := start(t, "--python", "--plugins", folder, "--keepalive", "20ms", "--mcp-allow", peer.URL) // the SDKs must not mind the events
+			peer, pages := echoServer(t), site(t)
+			p := start(t, "--python", "--plugins", folder, "--keepalive", "20ms", "--mcp-allow", peer.URL,
+				"--chromium", "-", "--browser-allow", pages) // the SDKs must not mind the events
 			eventually(t, "the plugin", func() bool {
 				status, _ := p.request("POST", "/v1/responses", body(map[string]any{"input": "x", "max_output_tokens": 1, "tools": []any{map[string]any{"type": "plugin", "name": "units"}}}))
 				return status == 200
 			})
-			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model, peer.URL+"/mcp")
+			args := append(client.command[1:], p.url+"/v1", p.create(map[string]any{"input": "Hello!"}).Model, peer.URL+"/mcp", pages)
 			out, err := exec.Command(client.command[0], args...).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, out)

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
-const [modules, baseURL, model, mcpURL] = process.argv.slice(2);
+const [modules, baseURL, model, mcpURL, site] = process.argv.slice(2);
 const { default: OpenAI, toFile } = createRequire(modules + '/')('openai');
 const client = new OpenAI({ baseURL, apiKey: 'unused', maxRetries: 0, timeout: 60_000 });
 
@@ -33,6 +33,21 @@ const peer = { type: 'mcp', server_label: 'peer', server_url: mcpURL, allowed_to
 const echo = 'Echo the text Hello there.';
 
 const checks = {
+  async web_search() {
+    const kinds = [];
+    const notes = [];
+    const stream = client.responses.stream({ model, input: `What does ${site}/dogs say?`, tools: [{ type: 'web_search' }], temperature: 0, max_output_tokens: 500 });
+    stream.on('event', (e) => { if (e.type.includes('web_search_call')) kinds.push(e.type.replace('response.web_search_call.', '')); });
+    stream.on('event', (e) => { if (e.type === 'response.output_text.annotation.added') notes.push(e.annotation); });
+    const final = await stream.finalResponse();
+    assert.deepEqual(kinds, ['in_progress', 'searching', 'completed']);
+    assert.deepEqual(only(final, 'web_search_call').action, { type: 'open_page', url: `${site}/dogs` });
+    const text = only(final, 'message').content[0];
+    assert.deepEqual(text.annotations, notes);
+    assert.equal(notes[0].url, `${site}/dogs`);
+    assert.ok([...text.text].slice(notes[0].start_index, notes[0].end_index).join('').endsWith(`(${site}/dogs))`));
+  },
+
   // Lists, calls and their events through the strict stream.
   async mcp_stream() {
     const kinds = [];

@@ -224,6 +224,39 @@ def plugin_stateless():
     assert second.status == "completed" and second.usage.input_tokens > first.usage.input_tokens, second
 
 
+SITE = sys.argv[4]
+
+
+def web_search_stream():
+    with client.responses.stream(
+        model=MODEL, input=f"What does {SITE}/dogs say?", tools=[{"type": "web_search", "search_context_size": "low"}], temperature=0,
+        max_output_tokens=500,
+    ) as stream:
+        events = [e for e in stream if e.type != "keepalive"]
+        final = stream.get_final_response()
+    call = only(final, "web_search_call")
+    kinds = [e.type for e in events if "web_search_call" in e.type]
+    assert kinds == ["response.web_search_call." + k for k in ("in_progress", "searching", "completed")], kinds
+    assert (call.status, call.action.type, call.action.url) == ("completed", "open_page", SITE + "/dogs"), call
+    text = final.output[-1].content[0]
+    (note,) = text.annotations
+    assert (note.type, note.url, note.title) == ("url_citation", SITE + "/dogs", "Dogs"), note
+    assert text.text[note.start_index : note.end_index].endswith(f"({SITE}/dogs))"), text
+    (added,) = [e for e in events if e.type == "response.output_text.annotation.added"]
+    assert (added.annotation["url"] if isinstance(added.annotation, dict) else added.annotation.url) == note.url, added
+    again = client.responses.create(model=MODEL, input="Thanks!", previous_response_id=final.id, temperature=0, max_output_tokens=200)
+    assert again.status == "completed", again
+
+
+def web_search_stateless():
+    tools = [{"type": "web_search_preview"}]
+    conversation = [{"role": "user", "content": f"What does {SITE}/dogs say?"}]
+    first = client.responses.create(model=MODEL, input=conversation, tools=tools, temperature=0, store=False, max_output_tokens=500)
+    conversation += [item.model_dump(exclude_none=True) for item in first.output] + [{"role": "user", "content": "Thanks!"}]
+    second = client.responses.create(model=MODEL, input=conversation, tools=tools, temperature=0, store=False, max_output_tokens=200)
+    assert second.usage.input_tokens > first.usage.input_tokens, second
+
+
 MCP = {"type": "mcp", "server_label": "peer", "server_url": sys.argv[3], "allowed_tools": ["echo"], "authorization": "secret-token"}
 ECHO = "Echo the text Hello there."
 
@@ -413,7 +446,7 @@ CHECKS = [
     parse_pydantic_tool_by_force,
     function_call_with_previous_response_id, function_call_stateless, second_turn, stored, incomplete, models, errors,
     containers, container_files, container_errors, code_interpreter, code_interpreter_stream, code_interpreter_stateless,
-    code_interpreter_in_a_container, plugin_stream, plugin_stateless, mcp_stream, mcp_failures, mcp_call_that_fails, mcp_approval,
+    code_interpreter_in_a_container, plugin_stream, plugin_stateless, web_search_stream, web_search_stateless, mcp_stream, mcp_failures, mcp_call_that_fails, mcp_approval,
     mcp_approval_stateless, asynchronous,
 ]
 
