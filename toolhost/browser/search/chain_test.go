@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,16 @@ type fake struct {
 	name    string
 	results []search.Result
 	err     error
-	asked   int
+
+	mu    sync.Mutex // guards asked during searches at the same time
+	asked int
 }
 
 func (f *fake) Name() string { return f.name }
 
 func (f *fake) Search(context.Context, search.Query) ([]search.Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked++
 	return f.results, f.err
 }

@@ -4,8 +4,8 @@
 // several are configured (Chain), how often, and what is remembered of their answers. It does not know how results are
 // shown or opened. Backends are safe for concurrent use.
 //
-// Engines are reached through an http.Client that the caller makes, which is where it is decided what may be reached. Every
-// error says in one line what an operator would want to know, and never has a key in it.
+// Each engine is reached through an egress client of its own, whose policy is the engine's host alone and which adds the key to
+// requests there. Every error says in one line what an operator would want to know, and has neither key nor query in it.
 package search
 
 import (
