@@ -62,6 +62,7 @@ func TestWrongRequests(t *testing.T) {
 		"parameters as a list":          {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":[]}`, legacy, 400, `"params"`},
 		"_meta as a list":               {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":[]}}`, legacy, 400, `"_meta"`},
 		"no parameters said":            {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}`, legacy, 200, "python"},
+		"a cursor that is a number":     {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":7}}`, legacy, 200, "params.cursor is of the wrong type: number\"}}"},
 		"another JSON-RPC":              {"POST", `{"jsonrpc":"1.0","id":1,"method":"tools/list"}`, legacy, 200, "-32600"},
 		"an unknown method":             {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/explode"}`, legacy, 200, "-32601"},
 		"a tool that is not there":      {"POST", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"rm"}}`, legacy, 200, "-32602"},
@@ -105,7 +106,7 @@ func TestWrongRequests(t *testing.T) {
 			res := h.do(r)
 			defer res.Body.Close()
 			answer, err := io.ReadAll(res.Body)
-			if err != nil || res.StatusCode != c.status || !strings.Contains(strings.ReplaceAll(string(answer), `\"`, `"`), c.want) {
+			if err != nil || res.StatusCode != c.status || !strings.Contains(strings.ReplaceAll(string(answer), `\"`, `"`), c.want) || strings.Contains(string(answer), "Go ") {
 				t.Errorf("status %d, want %d with %q: %s, %v", res.StatusCode, c.status, c.want, answer, err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"sync"
 	"time"
 
@@ -91,9 +92,9 @@ func (st *stream) Write(p []byte) (int, error) {
 	defer st.mu.Unlock()
 	st.begin(http.StatusOK)
 	if st.asEvent && st.pending.Get("Content-Type") != "text/event-stream" {
-		return len(p), st.send(frame(p))
+		return len(p), st.send(frame(plain(p)))
 	}
-	if err := st.send(p); err != nil {
+	if err := st.send(plain(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -183,6 +184,33 @@ func (st *stream) close() {
 	if st.silence != nil {
 		st.silence.Stop()
 	}
+}
+
+// goType is what the library says of a member of the wrong type.
+var goType = regexp.MustCompile(`json: cannot unmarshal (\w+) into Go (?:struct field \S*?(params\.\S+)|value) of type \S+`)
+
+// plain takes the names of Go's types out of an answer that is an error, and leaves other messages as they are.
+func plain(p []byte) []byte {
+	if len(p) > 4<<10 || !goType.Match(p) {
+		return p
+	}
+	var m struct {
+		JSONRPC string          `json:"jsonrpc"`
+		ID      json.RawMessage `json:"id"`
+		Error   *struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(p, &m) != nil || m.Error == nil {
+		return p
+	}
+	m.Error.Message = goType.ReplaceAllString(m.Error.Message, "$2 is of the wrong type: $1")
+	text, err := json.Marshal(m)
+	if err != nil {
+		return p
+	}
+	return append(text, '\n')
 }
 
 // frame makes an event of one JSON message.
