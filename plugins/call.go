@@ -376,6 +376,9 @@ func mimeType(name string, data []byte) string {
 	return http.DetectContentType(data)
 }
 
+// largePiece is how long a piece of a result is that is worth room for another.
+const largePiece = 64 << 10
+
 // A collector keeps a result, and stops the guest when it becomes too long.
 type collector struct {
 	limit int
@@ -387,6 +390,9 @@ func (c *collector) Write(p []byte) (int, error) {
 	if c.b.Len()+len(p) > c.limit {
 		c.full(errOutput)
 		return len(p), nil
+	}
+	if c.b.Len() == 0 && len(p) >= largePiece { // more may come, and growing then would copy it
+		c.b.Grow(min(c.limit, len(p)+len(p)/4))
 	}
 	return c.b.Write(p)
 }
