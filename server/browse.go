@@ -108,8 +108,7 @@ func (s session) Get(ctx context.Context, url string) (*page.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &page.Document{URL: d.URL, Requested: d.Requested, Status: d.Status, MIME: d.MIME, Charset: d.Charset, Title: d.Title, Body: d.Body,
-		Rendered: d.Rendered, Truncated: d.Truncated}, nil
+	return (*page.Document)(d), nil
 }
 
 // browseTimeout is how long the command waits for a page.

@@ -66,6 +66,17 @@ type MCPCall struct {
 	Output            *string         `json:"output"`       // what the model reads; nil = nothing yet
 	ServerLabel       string          `json:"server_label"` // whose tool it is
 	Status            string          `json:"status,omitempty"`
+	// What OpenAI's items do not have: the result as JSON, and files that the tool made.
+	Structured json.RawMessage `json:"structured_content,omitempty"`
+	Files      []MCPFile       `json:"files,omitempty"`
+}
+
+// An MCPFile is a file that a tool made.
+type MCPFile struct {
+	Path  string `json:"path"`
+	MIME  string `json:"mime_type"`
+	Bytes int64  `json:"bytes"`
+	URL   string `json:"url,omitempty"` // data:, if contents are included
 }
 
 func (i *MCPCall) item() (string, *string) { return "mcp_call", &i.ID }
@@ -86,7 +97,24 @@ func (o object) mcpCall(id string) *MCPCall {
 		Output:            o.optionalText("output", MaxTextLength),
 		ServerLabel:       o.need("server_label").matching(callNames),
 		Status:            o.textOr("status", ""),
+		Structured:        o.get("structured_content").raw,
+		Files:             o.get("files").mcpFiles(),
 	}
+}
+
+func (v value) mcpFiles() (files []MCPFile) {
+	if !v.ok() {
+		return nil
+	}
+	for _, e := range v.array(maxItems) {
+		o := e.object("a file")
+		f := MCPFile{Path: o.need("path").text(), MIME: o.textOr("mime_type", ""), URL: o.get("url").textOrNone()}
+		if n := o.optionalInteger("bytes", 0, 1<<50); n != nil {
+			f.Bytes = *n
+		}
+		files = append(files, f)
+	}
+	return files
 }
 
 // MCPExecutionError is the error of a call that its tool could not do, in OpenAI's form.

@@ -35,7 +35,11 @@ func (p *pluginFake) Call(_ context.Context, c toolhost.Call) (toolhost.Result, 
 	case "break":
 		panic("broken")
 	}
-	return toolhost.Result{Text: p.spec.Name + " " + c.Function + " " + c.Input}, nil
+	r := toolhost.Result{Text: p.spec.Name + " " + c.Function + " " + c.Input}
+	if c.Input == `{"files":1}` {
+		r.Structured, r.Files = json.RawMessage(`{"n":1}`), []toolhost.File{{Path: "/out/a.png", MIME: "image/png", Data: []byte("png")}}
+	}
+	return r, nil
 }
 
 // TestToolsChange has a plugin that is replaced while a response runs: that one keeps to what it found, the next one does not.
@@ -77,6 +81,29 @@ func TestPluginComesBack(t *testing.T) {
 		respond(t, s, `{"tools":[{"type":"plugin","name":"units"}],"input":[{"role":"user","content":"x"},`+encode(t, call)+`]}`)
 		if got := m.lastPrompts()[0]; !strings.HasSuffix(got, want) {
 			t.Errorf("without output %v: prompt %s, want %s", strip, got, want)
+		}
+	}
+}
+
+// TestPluginFiles has files and a result for programs in the item, also when it is fetched later.
+func TestPluginFiles(t *testing.T) {
+	t.Parallel()
+	m := &model{}
+	s := start(t, enginetest.Options{Script: m.script}, responses.Options{Tools: tools(t, newPluginFake("units", "convert"))})
+	for include, want := range map[string]string{
+		`[]`:                 `"structured_content":{"n":1},"files":[{"path":"/out/a.png","mime_type":"image/png","bytes":3}]`,
+		`["mcp_call.files"]`: `"structured_content":{"n":1},"files":[{"path":"/out/a.png","mime_type":"image/png","bytes":3,"url":"data:image/png;base64,cG5n"}]`,
+	} {
+		m.write(`<|channel|>commentary to=units.convert <|constrain|>json<|message|>{"files":1}<|call|>`, final("ok"))
+		r := respond(t, s, `{"input":"x","include":`+include+`,"tools":[{"type":"plugin","name":"units"}]}`)
+		stored, err := s.Get(t.Context(), r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range []api.Item{r.Output[0], stored.Output[0]} {
+			if got := encode(t, item); !strings.Contains(got, want) {
+				t.Errorf("%s: item %s, want %s", include, got, want)
+			}
 		}
 	}
 }

@@ -111,7 +111,7 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 		p.warn(param+".defer_loading", "Tools are not deferred by this server: the model sees all of them at once. 'allowed_tools' makes them fewer.")
 	}
 	m.host = &hosted{tool: m.entry, label: asked.ServerLabel, declared: inDeveloper, accepts: m.accepts, empty: "{}", item: m.item, input: mcpArguments,
-		ended: pluginEnded, finished: finishedPlugin, namespace: harmony.Namespace{Name: m.space},
+		ended: pluginEnded, finished: finishedCall(p.includes(filesIncluded)), namespace: harmony.Namespace{Name: m.space},
 		attend: m.attend, asks: m.asks, question: m.question, approve: m.approve, resume: m.resume}
 	if m.operator == nil {
 		m.host.release = func() { _ = m.client.Close() }

@@ -2,6 +2,7 @@ package responses
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func readPlugin(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 	}
 	namespace := harmony.Namespace{Name: pl.space, Description: spec.Description}
 	h := &hosted{tool: asked.Name, label: asked.Name, declared: inDeveloper, accepts: pl.accepts, empty: "{}", item: pl.item, input: mcpArguments,
-		ended: pluginEnded, finished: finishedPlugin}
+		ended: pluginEnded, finished: finishedCall(p.includes(filesIncluded))}
 	for _, f := range spec.Functions {
 		if asked.AllowedTools != nil && !slices.Contains(asked.AllowedTools, f.Name) {
 			continue
@@ -145,8 +146,35 @@ func pluginEnded(o *toolhost.Outcome) (event string) {
 	return api.EventMCPCompleted
 }
 
-// finishedPlugin is the call with what the model has read, which is there when it failed too.
-func finishedPlugin(added api.Item, input string, o *toolhost.Outcome) api.Item {
+// filesIncluded asks for the contents of files that calls have made.
+const filesIncluded = "mcp_call.files"
+
+// finishedCall makes the call with what the model has read, which is there when it failed too, and beside it what the tool
+// gave to programs.
+func finishedCall(withFiles bool) func(added api.Item, input string, o *toolhost.Outcome) api.Item {
+	return func(added api.Item, input string, o *toolhost.Outcome) api.Item {
+		done := endedCall(added, input, o)
+		if o == nil {
+			return done
+		}
+		done.Structured = o.Structured
+		for _, f := range o.Files {
+			file := api.MCPFile{Path: f.Path, MIME: f.MIME, Bytes: int64(len(f.Data))}
+			if withFiles {
+				file.URL = dataURL(f)
+			}
+			done.Files = append(done.Files, file)
+		}
+		return done
+	}
+}
+
+// dataURL is the file as a URL that needs no server.
+func dataURL(f toolhost.File) string {
+	return "data:" + f.MIME + ";base64," + base64.StdEncoding.EncodeToString(f.Data)
+}
+
+func endedCall(added api.Item, input string, o *toolhost.Outcome) *api.MCPCall {
 	done := *added.(*api.MCPCall)
 	done.Arguments = input
 	if o == nil {

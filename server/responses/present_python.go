@@ -2,7 +2,6 @@ package responses
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -365,8 +364,7 @@ func (py *python) finished(added api.Item, input string, o *toolhost.Outcome) ap
 	}
 	for _, f := range o.Files {
 		if strings.HasPrefix(f.MIME, "image/") {
-			url := "data:" + f.MIME + ";base64," + base64.StdEncoding.EncodeToString(f.Data)
-			done.Outputs = append(done.Outputs, api.CodeImage{URL: url})
+			done.Outputs = append(done.Outputs, api.CodeImage{URL: dataURL(f)})
 		}
 	}
 	return &done
