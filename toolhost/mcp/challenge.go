@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// challenges are the parameters of the Bearer challenges of a response (RFC 9110, 11.6.1; RFC 6750, 3), nil for none. What
-// comes first counts.
+// challenges are the parameters of the Bearer challenges of a response (RFC 9110, 11.6.1; RFC 6750, 3), nil for none.
+// What comes first counts.
 func challenges(h http.Header) map[string]string {
 	var found map[string]string
 	for _, field := range h.Values("WWW-Authenticate") {
@@ -92,6 +92,7 @@ const maxChallenge = 500
 func authError(resp *http.Response, m *masker) *AuthError {
 	text := printable(m.text(strings.Join(resp.Header.Values("WWW-Authenticate"), ", ")))
 	return &AuthError{
-		Status: resp.StatusCode, Challenge: text[:min(len(text), maxChallenge)], Scope: printable(m.text(challenges(resp.Header)["scope"])),
+		Status: resp.StatusCode, Challenge: text[:min(len(text), maxChallenge)],
+		Scope: printable(m.text(challenges(resp.Header)["scope"])),
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"chorale/toolhost/egress"
 )
 
-// A Client uses one server. Its methods may be called from several goroutines; calls run at the same time, connecting and
-// listing one after the other.
+// A Client uses one server. Its methods may be called from several goroutines; calls run at the same time, connecting
+// and listing one after the other.
 type Client struct {
 	conf    Config
 	opts    Options
@@ -144,7 +144,8 @@ func (c *Client) connected(ctx context.Context) (*conn, error) {
 		old.theirs.Close()
 	}
 	if len(c.conf.Command) > 0 && wait > 0 {
-		return nil, fmt.Errorf("the server failed %d times in a row and is started again in %s: %w", n, wait.Round(time.Millisecond), last)
+		wait = wait.Round(time.Millisecond)
+		return nil, fmt.Errorf("the server failed %d times in a row and is started again in %s: %w", n, wait, last)
 	}
 	conn, err := c.dial(ctx, era)
 	c.mu.Lock()
@@ -208,7 +209,7 @@ func (c *Client) dial(ctx context.Context, era string) (*conn, error) {
 	case err == nil || ctx.Err() != nil:
 	case era == "" && errors.As(err, &died) && died.started:
 		conn, err = c.handshake(ctx, true, false)
-	case c.conf.Legacy && as[*AuthError](err) == nil && errors.As(err, &status) && status.Status >= 400 && status.Status < 500:
+	case c.conf.Legacy && as[*AuthError](err) == nil && errors.As(err, &status) && status.Status/100 == 4:
 		conn, err = c.handshake(ctx, true, true)
 	}
 	return conn, ended(ctx, err)
@@ -307,8 +308,8 @@ func (c *Client) carry(ctx context.Context, cn *conn, sse bool) error {
 // maxRequests is how many requests of HTTP a client makes at the same time; further calls wait.
 const maxRequests = 64
 
-// subscribe keeps the stream open on which a server of the newer era says that its list has changed. When it ends, the list
-// holds for its time.
+// subscribe keeps the stream open on which a server of the newer era says that its list has changed. When it ends, the
+// list holds for its time.
 func (c *Client) subscribe(cn *conn) {
 	err := cn.theirs.Listen(cn.link.life, wire.SubscriptionFilter{ToolsListChanged: true})
 	if err != nil && cn.link.life.Err() == nil {
@@ -440,18 +441,19 @@ func (c *Client) cached(fresh bool) (*conn, *Listing) {
 }
 
 // Call makes a call. The arguments are a JSON object; none is an empty one. progress may be nil; it is called while the
-// call runs, from another goroutine, with a fraction of 0 to 1 or a negative one when it is not known. A tool that failed
-// is a Result; errors are an *ArgumentsError, ErrUnknown, and what List has.
+// call runs, from another goroutine, with a fraction of 0 to 1 or a negative one when it is not known. A tool that
+// failed is a Result; errors are an *ArgumentsError, ErrUnknown, and what List has.
 func (c *Client) Call(
 	ctx context.Context, tool string, arguments json.RawMessage, progress func(message string, fraction float64),
 ) (*Result, error) {
 	return c.callAs(ctx, tool, nil, arguments, progress)
 }
 
-// CallAs is Call of a tool whose definition must be the one with a Hash, which somebody has seen. A *ChangedError says that
-// it is another one by now.
+// CallAs is Call of a tool whose definition must be the one with a Hash, which somebody has seen. A *ChangedError says
+// that it is another one by now.
 func (c *Client) CallAs(
-	ctx context.Context, tool string, hash [32]byte, arguments json.RawMessage, progress func(message string, fraction float64),
+	ctx context.Context, tool string, hash [32]byte, arguments json.RawMessage,
+	progress func(message string, fraction float64),
 ) (*Result, error) {
 	return c.callAs(ctx, tool, &hash, arguments, progress)
 }
@@ -482,8 +484,8 @@ func (c *Client) callAs(
 	}
 }
 
-// repeatable reports whether a call that failed can be made again: it was not made, or a server that is believed says that
-// it does not matter.
+// repeatable reports whether a call that failed can be made again: it was not made, or a server that is believed says
+// that it does not matter.
 func (c *Client) repeatable(t *Tool, err error) bool {
 	if unsent(err) {
 		return true
@@ -505,7 +507,7 @@ func (c *Client) call(
 	defer stopIdle()
 	c.mu.Lock()
 	c.calls++
-	x := &exchange{clock: whole, idle: idle, progress: progress, token: fmt.Sprintf("call-%d", c.calls), reduce: reduceCall}
+	x := &exchange{clock: whole, idle: idle, progress: progress, reduce: reduceCall, token: fmt.Sprintf("call-%d", c.calls)}
 	c.mu.Unlock()
 	r := wire.CallToolRequest{}
 	r.Params.Name, r.Params.Arguments = t.Name, arguments

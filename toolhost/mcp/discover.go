@@ -73,7 +73,8 @@ func (a *authorizer) ask(ctx context.Context, method, to string, header http.Hea
 			Error string `json:"error"`
 		}
 		_ = json.Unmarshal(raw, &e) // a reason is welcome and not needed
-		return resp.StatusCode, &HTTPError{Status: resp.StatusCode, Message: orElse(printable(a.mask.text(e.Error)), http.StatusText(resp.StatusCode))}
+		why := orElse(printable(a.mask.text(e.Error)), http.StatusText(resp.StatusCode))
+		return resp.StatusCode, &HTTPError{Status: resp.StatusCode, Message: why}
 	}
 	if err := checkJSON(raw, Limits{}.complete()); err != nil {
 		return resp.StatusCode, err
@@ -105,8 +106,9 @@ func orElse(s, other string) string {
 	return s
 }
 
-// first asks one place after the other. A place that does not have the document answers with a status of 400 to 499; that
-// is how errNone comes about. Everything else that goes wrong is final, so that nobody can be led to a worse place.
+// first asks one place after the other. A place that does not have the document answers with a status of 400 to 499;
+// that is how errNone comes about. Everything else that goes wrong is final, so that nobody can be led to a worse
+// place.
 func (a *authorizer) first(ctx context.Context, places []string, into any) error {
 	for _, p := range places {
 		status, err := a.ask(ctx, http.MethodGet, p, nil, "", into)
@@ -153,7 +155,10 @@ func (a *authorizer) protectedResource(ctx context.Context, named string) (resou
 // covers reports whether the resource is the server: its URL, or one above it at the same origin.
 func covers(res string, server *url.URL) bool {
 	u, err := url.Parse(res)
-	if err != nil || u.Scheme != server.Scheme || !strings.EqualFold(u.Host, server.Host) || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != server.Scheme || !strings.EqualFold(u.Host, server.Host) {
+		return false
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
 		return false
 	}
 	path := strings.TrimSuffix(u.EscapedPath(), "/")

@@ -22,8 +22,8 @@ type Answer struct {
 	Content map[string]any // of an accepted form; members that have a default and are missing get it
 }
 
-// An Elicit asks the user. In the newer era the time of the call does not pass meanwhile; in the older one nothing says which
-// call a question belongs to, and it does.
+// An Elicit asks the user. In the newer era the time of the call does not pass meanwhile; in the older one nothing says
+// which call a question belongs to, and it does.
 type Elicit func(ctx context.Context, e Elicitation) (Answer, error)
 
 // An elicitor is mcp-go's handler.

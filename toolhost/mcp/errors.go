@@ -75,8 +75,8 @@ type InvalidError struct{ Reason string }
 
 func (e *InvalidError) Error() string { return "the server sent what is not valid: " + e.Reason }
 
-// An ArgumentsError says what is wrong with the arguments of a call, in words that a model can correct itself by. The call
-// was not made.
+// An ArgumentsError says what is wrong with the arguments of a call, in words that a model can correct itself by. The
+// call was not made.
 type ArgumentsError struct{ Reason string }
 
 func (e *ArgumentsError) Error() string { return e.Reason }

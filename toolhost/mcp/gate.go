@@ -18,9 +18,9 @@ type message struct {
 	err    *ProtocolError
 }
 
-// known are the members of the protocol that are read at the top of a message and below it. A member that differs from one
-// of them in case only is a mistake or an attempt to make two readers see different messages: Go's decoder, which mcp-go
-// uses, would take it for the member.
+// known are the members of the protocol that are read at the top of a message and below it. A member that differs from
+// one of them in case only is a mistake or an attempt to make two readers see different messages: Go's decoder, which
+// mcp-go uses, would take it for the member.
 var (
 	knownTop   = []string{"jsonrpc", "id", "method", "params", "result", "error"}
 	knownBelow = []string{
@@ -76,7 +76,11 @@ func readError(raw json.RawMessage) (*ProtocolError, error) {
 		return nil, &InvalidError{"error: " + err.Error()}
 	}
 	e := &ProtocolError{Data: fields["data"]}
-	if json.Unmarshal(fields["code"], &e.Code) != nil || fields["message"] != nil && json.Unmarshal(fields["message"], &e.Message) != nil {
+	bad := json.Unmarshal(fields["code"], &e.Code) != nil
+	if said, ok := fields["message"]; ok {
+		bad = bad || json.Unmarshal(said, &e.Message) != nil
+	}
+	if bad {
 		return nil, &InvalidError{`error: "code" must be a number and "message" a string`}
 	}
 	return e, nil

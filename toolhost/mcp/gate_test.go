@@ -1,7 +1,7 @@
 package mcp
 
-// Inside the package: the gate and the reader of events have no surface of their own, and a fuzzer wants many messages a
-// second.
+// Inside the package: the gate and the reader of events have no surface of their own, and a fuzzer wants many messages
+// a second.
 
 import (
 	"bytes"

@@ -213,7 +213,8 @@ func (s *streamable) body(resp *http.Response, out outgoing) (*message, error) {
 	m, err := read(s.mask.bytes(raw), s.limits)
 	switch {
 	case err != nil && resp.StatusCode >= 400:
-		return nil, &HTTPError{Status: resp.StatusCode, Message: printable(s.mask.text(string(raw[:min(len(raw), maxErrorText)])))}
+		text := s.mask.text(string(raw))
+		return nil, &HTTPError{Status: resp.StatusCode, Message: printable(text[:min(len(text), maxErrorText)])}
 	case err != nil:
 		return nil, err
 	case m.err == nil && resp.StatusCode >= 400:
@@ -237,8 +238,8 @@ func broken(err error) error {
 // maxResumes is how often in a row a stream is resumed without anything new in it.
 const maxResumes = 5
 
-// stream reads events until the answer is there. A server of the older era may end the stream before, and be asked for the
-// rest of it.
+// stream reads events until the answer is there. A server of the older era may end the stream before, and be asked for
+// the rest of it.
 func (s *streamable) stream(ctx context.Context, resp *http.Response, out outgoing) (*message, error) {
 	last, retry, idle := "", time.Second, 0
 	budget := s.limits
@@ -316,8 +317,8 @@ func (s *streamable) send(ctx context.Context, out outgoing) error {
 	return s.status(resp, outgoing{})
 }
 
-// listen reads what a server of the older era says without being asked, until ctx ends or it does not want to. opened is
-// called when it has answered, perhaps more than once.
+// listen reads what a server of the older era says without being asked, until ctx ends or it does not want to. opened
+// is called when it has answered, perhaps more than once.
 func (s *streamable) listen(ctx context.Context, opened func()) {
 	defer opened()
 	last, retry := "", time.Second
@@ -374,7 +375,9 @@ func (s *streamable) close() {
 // printable leaves out what could play tricks with a terminal or a log.
 func printable(s string) string {
 	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		control := r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0
+		direction := r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+		if control || direction {
 			return -1
 		}
 		return r

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A pair is the carrier of HTTP+SSE of 2024-11-05: one stream of events for all that the server says, and a second address
-// for what is said to it.
+// A pair is the carrier of HTTP+SSE of 2024-11-05: one stream of events for all that the server says, and a second
+// address for what is said to it.
 type pair struct {
 	*streamable // of the second address
 	cancel      context.CancelFunc
@@ -21,8 +21,8 @@ type pair struct {
 	broken  error
 }
 
-// openSSE opens the stream at the address of s and waits until the server has said where to send to, which must be of the
-// same origin: header fields with secrets go there.
+// openSSE opens the stream at the address of s and waits until the server has said where to send to, which must be of
+// the same origin: header fields with secrets go there.
 func openSSE(ctx context.Context, s *streamable) (*pair, error) {
 	life, cancel := context.WithCancel(withExchange(context.Background(), exchangeOf(ctx)))
 	stop := context.AfterFunc(ctx, cancel) // until it is open

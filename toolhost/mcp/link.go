@@ -31,8 +31,8 @@ type outgoing struct {
 	header map[string][]string // of HTTP
 }
 
-// An exchange is what one operation of the Client has to do with the messages that it causes. It travels in the context,
-// because mcp-go is between the two ends.
+// An exchange is what one operation of the Client has to do with the messages that it causes. It travels in the
+// context, because mcp-go is between the two ends.
 type exchange struct {
 	clock    *clock // of the whole
 	idle     *clock
@@ -103,7 +103,8 @@ type link struct {
 func newLink(l Limits, notify func(string, json.RawMessage)) *link {
 	life, end := context.WithCancel(context.Background())
 	return &link{
-		limits: l, notify: notify, life: life, end: end, places: make(chan struct{}, maxAnswering), asked: map[string]*exchange{},
+		limits: l, notify: notify, life: life, end: end, asked: map[string]*exchange{},
+		places: make(chan struct{}, maxAnswering),
 	}
 }
 
@@ -275,7 +276,8 @@ func (l *link) judge(err error) {
 		return
 	case as[*AuthError](err) != nil: // with whatever is in it
 	case errors.As(err, &refused):
-		if refused.Code != codeVersion || slices.ContainsFunc(supported(refused), func(v string) bool { return !wire.IsModernProtocol(v) }) {
+		older := func(version string) bool { return !wire.IsModernProtocol(version) }
+		if refused.Code != codeVersion || slices.ContainsFunc(supported(refused), older) {
 			return
 		}
 	case errors.As(err, &status):

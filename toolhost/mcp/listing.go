@@ -126,7 +126,8 @@ func (c *Client) list(ctx context.Context, cn *conn) (*Listing, time.Duration, e
 		r.Params.Cursor = wire.Cursor(cursor)
 		if _, err := cn.theirs.ListToolsByPage(withExchange(ctx, x), r); err != nil {
 			var refused *ProtocolError
-			if err = ended(ctx, clean(err)); errors.As(err, &refused) && refused.Code == wire.METHOD_NOT_FOUND && cn.caps.Tools == nil {
+			err = ended(ctx, clean(err))
+			if cn.caps.Tools == nil && errors.As(err, &refused) && refused.Code == wire.METHOD_NOT_FOUND {
 				break // it never said that it has tools
 			}
 			if n == 0 {
@@ -194,7 +195,9 @@ func (b *builder) add(p page) (json.RawMessage, error) {
 	return json.Marshal(map[string]any{"tools": good})
 }
 
-var knownTool = []string{"name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta", "icons", "execution"}
+var knownTool = []string{
+	"name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta", "icons", "execution",
+}
 
 // maxName is the longest name of a tool (specification of 2025-11-25).
 const maxName = 128

@@ -2,25 +2,25 @@
 //
 // It owns connections to servers (streamable HTTP, child processes, HTTP+SSE where the operator allows it), the era and
 // version that were agreed on with each, lists of tools and how long they hold, calls and their results, and the
-// authorisation at servers that want OAuth. It does not know the Responses API, approvals, or how a tool looks in a prompt.
-// A Client is safe for concurrent use.
+// authorisation at servers that want OAuth. It does not know the Responses API, approvals, or how a tool looks in a
+// prompt. A Client is safe for concurrent use.
 //
-// The protocol is mcp-go's: both handshakes, metadata and headers of the stateless core, round trips for input. Everything
-// below its transport interface is ours, because a server is not trusted: a link checks every message before mcp-go sees
-// it (JSON without duplicate members and without members that differ from the protocol's in case only, depth, size), keeps
-// the JSON as it came, and shows mcp-go only what it needs. Below the link a wire moves bytes: requests of
-// toolhost/egress, which decides about addresses and redirects, or the pipes of a child, which has an empty environment
-// and a process group of its own. Each read has a limit, each wait a deadline.
+// The protocol is mcp-go's: both handshakes, metadata and headers of the stateless core, round trips for input.
+// Everything below its transport interface is ours, because a server is not trusted: a link checks every message before
+// mcp-go sees it (JSON without duplicate members and without members that differ from the protocol's in case only,
+// depth, size), keeps the JSON as it came, and shows mcp-go only what it needs. Below the link a carrier moves bytes:
+// requests of toolhost/egress, which decides about addresses and redirects, or the pipes of a child, which has an empty
+// environment and a process group of its own. Each read has a limit, each wait a deadline.
 //
-// A connection is made when it is needed and again when it broke; children wait longer after each failure. What a server
-// said about its era is remembered. A call is repeated only when it cannot have been made, or when a trusted server's tool
-// says that repeating does no harm.
+// A connection is made when it is needed and again when it broke; children wait longer after each failure. What a
+// server said about its era is remembered. A call is repeated only when it cannot have been made, or when a trusted
+// server's tool says that repeating does no harm.
 //
 // Tools that cannot be offered honestly (names, schemas that do not compile or refer to documents elsewhere, which are
 // never fetched) are left out with a reason. Arguments are validated before a call and structured results after it.
 //
-// Tokens live in memory. They are bound to the authorization server that issued them, and are masked in whatever a server
-// sends back.
+// Tokens live in memory. They are bound to the authorization server that issued them, and are masked in whatever a
+// server sends back.
 package mcp
 
 import (

@@ -18,8 +18,8 @@ import (
 )
 
 // OAuth says how a Client gets tokens when a server wants them. It is the authorization code grant with PKCE, as MCP's
-// specification of 2026-07-28 has it. Tokens and registrations are kept in memory as long as the Client lives, each for the
-// authorization server that gave it.
+// specification of 2026-07-28 has it. Tokens and registrations are kept in memory as long as the Client lives, each for
+// the authorization server that gave it.
 type OAuth struct {
 	// Authorize sends a person to a URL and returns the URL that the authorization server sent them back to, with its
 	// query. The time of calls does not pass meanwhile.
@@ -246,8 +246,8 @@ func (a *authorizer) authorize(ctx context.Context, status int, challenge map[st
 	return a.code(ctx, grant{scope: scope, server: server, client: client, resource: res.Resource})
 }
 
-// code is the authorization code grant (RFC 6749, 4.1) with PKCE (RFC 7636), resource indicators (RFC 8707) and the check
-// of the issuer (RFC 9207).
+// code is the authorization code grant (RFC 6749, 4.1) with PKCE (RFC 7636), resource indicators (RFC 8707) and the
+// check of the issuer (RFC 9207).
 func (a *authorizer) code(ctx context.Context, g grant) error {
 	state, verifier := rand.Text(), rand.Text()+rand.Text()
 	sum := sha256.Sum256([]byte(verifier))
@@ -285,8 +285,8 @@ func (a *authorizer) code(ctx context.Context, g grant) error {
 	})
 }
 
-// redirected returns the code of the URL that somebody was sent back to. Who sent them is checked before anything else is
-// looked at: a code must never go to another server than its own.
+// redirected returns the code of the URL that somebody was sent back to. Who sent them is checked before anything else
+// is looked at: a code must never go to another server than its own.
 func (a *authorizer) redirected(back, state string, s *authServer) (string, error) {
 	u, err := url.Parse(back)
 	want, _ := url.Parse(a.conf.Redirect)

@@ -4,10 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	wire "github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 
 	"chorale/toolhost/mcp"
 )
@@ -93,5 +99,47 @@ func TestRealServersOverHTTP(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestServerOfTheNewerEra is mcp-go's own: the servers above speak the older one.
+func TestServerOfTheNewerEra(t *testing.T) {
+	t.Parallel()
+	theirs := server.NewMCPServer("theirs", "1", server.WithToolCapabilities(true))
+	theirs.AddTool(wire.NewTool("add", wire.WithNumber("a", wire.Required()), wire.WithNumber("b", wire.Required())),
+		func(ctx context.Context, r wire.CallToolRequest) (*wire.CallToolResult, error) {
+			return wire.NewToolResultText(strconv.FormatFloat(r.GetFloat("a", 0)+r.GetFloat("b", 0), 'f', -1, 64)), nil
+		})
+	s := httptest.NewServer(server.NewStreamableHTTPServer(theirs))
+	t.Cleanup(s.Close)
+	changed := make(chan bool, 8)
+	c := open(t, mcp.Config{URL: s.URL + "/mcp", Policy: local(t), Listen: true}, mcp.Options{Notify: func(n mcp.Notification) {
+		if n.Kind == "list_changed" {
+			changed <- true
+		}
+	}})
+	l, err := c.List(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Era != "modern" || l.Version != "2026-07-28" || len(l.Tools) != 1 || l.Server.Name != "theirs" {
+		t.Errorf("got %+v", l)
+	}
+	r, err := c.Call(within(t), "add", json.RawMessage(`{"a":2,"b":3}`), nil)
+	if err != nil || r.Text() != "5" {
+		t.Errorf("got %+v, %v; want 5", r, err)
+	}
+	// The subscription begins some time after the list.
+	for heard, wait := false, within(t); !heard; {
+		theirs.AddTool(wire.NewTool("other"), nil)
+		select {
+		case heard = <-changed:
+		case <-time.After(50 * time.Millisecond):
+		case <-wait.Done():
+			t.Fatal("no change was told")
+		}
+	}
+	if l, err := c.List(within(t)); err != nil || len(l.Tools) != 2 {
+		t.Errorf("after the change: got %+v, %v; want two tools", l, err)
 	}
 }

@@ -149,8 +149,8 @@ func readContent(raw json.RawMessage) (Content, error) {
 	return c, err
 }
 
-// Text is what a model reads of the result: texts as they are, everything else as a line that says what it is, and at the
-// end what this program has to say.
+// Text is what a model reads of the result: texts as they are, everything else as a line that says what it is, and at
+// the end what this program has to say.
 func (r *Result) Text() string {
 	var parts []string
 	for _, c := range r.Content {

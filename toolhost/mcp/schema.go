@@ -137,7 +137,8 @@ func (t *Tool) check(arguments json.RawMessage, l Limits) (json.RawMessage, erro
 		if without, ok := t.withoutNulls(arguments); ok && t.input.check(without) == nil {
 			return without, nil
 		}
-		return nil, &ArgumentsError{fmt.Sprintf("The arguments of %s do not fit its schema: %s. Correct them and call it again.", t.Name, err)}
+		const text = "The arguments of %s do not fit its schema: %s. Correct them and call it again."
+		return nil, &ArgumentsError{fmt.Sprintf(text, t.Name, err)}
 	}
 	return arguments, nil
 }

@@ -19,8 +19,8 @@ type event struct {
 // maxRetry is the longest that a server can make a client wait before it connects again.
 const maxRetry = 30 * time.Second
 
-// An eventReader reads a stream of server-sent events. Lines and events are limited to the size of a message, all to that
-// of a stream.
+// An eventReader reads a stream of server-sent events. Lines and events are limited to the size of a message, all to
+// that of a stream.
 type eventReader struct {
 	r      *bufio.Reader
 	limits Limits

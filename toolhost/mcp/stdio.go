@@ -28,6 +28,7 @@ type child struct {
 	read   chan struct{} // closed when the reader has ended
 
 	writing chan struct{} // capacity 1: a place for who writes a line
+	working sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
 	waiting map[string]chan *message
@@ -219,7 +220,7 @@ func (p *child) call(ctx context.Context, out outgoing) (*message, error) {
 	}
 }
 
-// send writes a line. A child that does not read costs the call its time and is then ended: half a line was perhaps sent.
+// send writes a line. A child that does not read it costs the call its time, and is then ended.
 func (p *child) send(ctx context.Context, out outgoing) error {
 	if int64(len(out.body)) > p.limits.Message {
 		return overBytes("bytes of a message", p.limits.Message)
@@ -232,11 +233,11 @@ func (p *child) send(ctx context.Context, out outgoing) error {
 		return p.ended()
 	}
 	done := make(chan error, 1)
-	go func() {
+	p.working.Go(func() {
 		_, err := p.stdin.Write(append(out.body, '\n'))
 		<-p.writing
 		done <- err
-	}()
+	})
 	select {
 	case err := <-done:
 		if err != nil {
@@ -244,9 +245,19 @@ func (p *child) send(ctx context.Context, out outgoing) error {
 		}
 		return nil
 	case <-ctx.Done():
+		p.working.Go(func() { p.finish(done) })
+		return ended(ctx, ctx.Err())
+	}
+}
+
+// finish gives a line that nobody waits for any more the time to be read: half a line makes the next one worthless.
+func (p *child) finish(done <-chan error) {
+	select {
+	case <-done:
+	case <-p.read:
+	case <-time.After(p.limits.Close):
 		p.fail(errors.New("the process does not read its standard input"))
 		p.kill()
-		return ended(ctx, ctx.Err())
 	}
 }
 
@@ -276,6 +287,7 @@ func (p *child) close() {
 		<-p.exited
 		p.stdout.Close() // a grandchild in a group of its own may hold the other end
 		<-p.read
+		p.working.Wait()
 		os.RemoveAll(p.home)
 	})
 }

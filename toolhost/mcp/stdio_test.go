@@ -91,6 +91,10 @@ func child(mode string, args []string) {
 			answer = `"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"child","version":"1"}}`
 		case "tools/list":
 			answer = `"result":{"tools":[` + echo + `]}`
+			if mode == "deaf" {
+				fmt.Printf(`{"jsonrpc":"2.0","id":%s,%s}`+"\n", m.ID, answer)
+				time.Sleep(time.Hour)
+			}
 		case "tools/call":
 			switch mode {
 			case "hangs":
@@ -179,6 +183,28 @@ func TestChildThatIsSilent(t *testing.T) {
 	var limit *mcp.LimitError
 	if !errors.As(err, &limit) || !limit.Timeout() {
 		t.Errorf("got error %v, want a *LimitError of time", err)
+	}
+}
+
+// TestDeafChild does not read what is said to it: the call ends, and so does the child.
+func TestDeafChild(t *testing.T) {
+	t.Parallel()
+	limits := quick
+	limits.Message, limits.Call = 2<<20, 200*time.Millisecond
+	c := open(t, mcp.Config{Command: command(t, "deaf"), Limits: limits}, mcp.Options{})
+	_, err := c.Call(within(t), "echo", json.RawMessage(`{"text":"`+repeat("x", 1<<20)+`"}`), nil)
+	var limit *mcp.LimitError
+	if !errors.As(err, &limit) {
+		t.Errorf("got error %v, want a *LimitError", err)
+	}
+	for wait := within(t); ; {
+		_, err := c.Call(wait, "echo", json.RawMessage(`{"text":"x"}`), nil)
+		if err != nil && strings.Contains(err.Error(), "does not read") || wait.Err() != nil {
+			if wait.Err() != nil {
+				t.Error("the child was not ended")
+			}
+			return
+		}
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 	"chorale/toolhost/egress"
 )
 
-// NewTool returns the tools of a list as one tool of ours, whose functions they are. Only tools with one of the names are
-// in it; nil stands for all. They are called as they are in the list: not when their definition has changed meanwhile. The
-// Client is not closed by it.
+// NewTool returns the tools of a list as one tool of ours, whose functions they are. Only tools with one of the names
+// are in it; nil stands for all. They are called as they are in the list: not when their definition has changed
+// meanwhile. The Client is not closed by it.
 func NewTool(c *Client, l *Listing, only []string) toolhost.Tool {
 	t := &tool{client: c, tools: map[string]Tool{}}
 	t.spec = toolhost.Spec{Name: c.conf.Label, Description: l.Instructions, Independent: true}
@@ -56,7 +56,8 @@ func (i instance) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, e
 	out := toolhost.Result{Text: r.Text(), Failed: r.Failed, Structured: r.Structured}
 	for n, part := range r.Content {
 		if part.Data != nil {
-			out.Files = append(out.Files, toolhost.File{Path: fmt.Sprintf("/%s-%d", part.Type, n+1), MIME: part.MIME, Data: part.Data})
+			path := fmt.Sprintf("/%s-%d", part.Type, n+1)
+			out.Files = append(out.Files, toolhost.File{Path: path, MIME: part.MIME, Data: part.Data})
 		}
 	}
 	return out, nil

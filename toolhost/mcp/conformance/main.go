@@ -1,8 +1,8 @@
-// Command conformance is the client that the public MCP conformance suite drives: it does with a server what the scenario
-// needs, through toolhost/mcp and nothing else. It is for tests only.
+// Command conformance is the client that the public MCP conformance suite drives: it does with a server what the
+// scenario needs, through toolhost/mcp and nothing else. It is for tests only.
 //
-// The suite appends the server's URL to the command line and names the scenario in MCP_CONFORMANCE_SCENARIO, with what it
-// needs to know in MCP_CONFORMANCE_CONTEXT.
+// The suite appends the server's URL to the command line and names the scenario in MCP_CONFORMANCE_SCENARIO, with what
+// it needs to know in MCP_CONFORMANCE_CONTEXT.
 package main
 
 import (
@@ -20,7 +20,8 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[len(os.Args)-1], os.Getenv("MCP_CONFORMANCE_SCENARIO"), os.Getenv("MCP_CONFORMANCE_CONTEXT")); err != nil {
+	scenario, about := os.Getenv("MCP_CONFORMANCE_SCENARIO"), os.Getenv("MCP_CONFORMANCE_CONTEXT")
+	if err := run(os.Args[len(os.Args)-1], scenario, about); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -86,7 +87,8 @@ type call struct {
 	Arguments json.RawMessage `json:"arguments"`
 }
 
-// plan says which calls to make: those that the context of the scenario lists, or every tool once with arguments that fit.
+// plan says which calls to make: those that the context of the scenario lists, or every tool once with arguments that
+// fit.
 func plan(l *mcp.Listing, scenario, about string) ([]call, error) {
 	var given struct {
 		Calls []call `json:"toolCalls"`
