@@ -50,13 +50,13 @@ type call struct {
 func (c *call) run(ctx context.Context, r protocol.CallToolRequest) *protocol.CallToolResult {
 	arguments, err := argumentsOf(r)
 	if err != nil {
-		return failure(err.Error())
+		return failure(sentence(err))
 	}
 	if c.o.sessions {
 		return c.runSession(arguments)
 	}
 	if err := c.read(arguments); err != nil {
-		return failure(err.Error())
+		return failure(sentence(err))
 	}
 	p := &progress{ctx: ctx, s: c.s}
 	if r.Params.Meta != nil {
@@ -149,7 +149,7 @@ func argumentsOf(r protocol.CallToolRequest) (map[string]json.RawMessage, error)
 	}
 	var arguments map[string]json.RawMessage
 	if json.Unmarshal(raw, &arguments) != nil {
-		return nil, errors.New("The arguments must be an object.")
+		return nil, errors.New("the arguments must be an object")
 	}
 	return arguments, nil
 }
@@ -158,10 +158,10 @@ func argumentsOf(r protocol.CallToolRequest) (map[string]json.RawMessage, error)
 func (c *call) read(arguments map[string]json.RawMessage) (err error) {
 	if c.o.stateful {
 		if c.session, err = optionalText(arguments, "session"); err != nil {
-			return errors.New(sentence(err))
+			return err
 		}
 		if _, given := arguments["session"]; given && c.session == "" {
-			return errors.New(`"session" is empty; leave it out for a call that begins afresh.`)
+			return errors.New(`"session" is empty; leave it out for a call that begins afresh`)
 		}
 		delete(arguments, "session")
 	}
@@ -172,10 +172,7 @@ func (c *call) read(arguments map[string]json.RawMessage) (err error) {
 	if c.input, err = text(arguments, c.o.input); err == nil {
 		err = only(arguments, c.o.input)
 	}
-	if err != nil {
-		return errors.New(sentence(err))
-	}
-	return nil
+	return err
 }
 
 func text(arguments map[string]json.RawMessage, name string) (string, error) {

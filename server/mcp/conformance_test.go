@@ -237,6 +237,7 @@ func titled(values ...[2]string) (all []any) {
 // askingFixtures ask the client while they run, as the older revisions do.
 func askingFixtures(s *Server) {
 	s.tool("test_sampling", func(ctx context.Context, r protocol.CallToolRequest) (*protocol.CallToolResult, error) {
+		//lint:ignore SA1019 the older revision has it, and its set of requirements too
 		answer, err := s.core.RequestSampling(ctx, protocol.CreateMessageRequest{CreateMessageParams: sampling(r.GetString("prompt", ""), 100)})
 		if err != nil {
 			return protocol.NewToolResultError(err.Error()), nil
