@@ -24,10 +24,10 @@ const secretPrefix = "CHORALE_SECRET_"
 
 // pluginsFlags say which plugins models may call, and what those get.
 func pluginsFlags(cfg *config) []cli.Flag {
-	return []cli.Flag{
+	return append(pluginSourcesFlags(cfg),
 		&cli.StringFlag{Name: "plugins", Usage: "let models call the plugins in `DIRECTORY`, as they come and go", DefaultText: defaultPluginDir + ", if it is there", TakesFile: true, Sources: cfg.sources("plugins")},
 		&cli.StringFlag{Name: "plugin-grants", Usage: "what plugins get is in `FILE`, JSON or YAML; in --config it may stand below this key itself", DefaultText: "plugin-grants.json in the data directory", TakesFile: true, Sources: cfg.section("plugin-grants")},
-	}
+	)
 }
 
 // pluginsOptions are what plugins run with.
@@ -37,6 +37,8 @@ type pluginsOptions struct {
 	config string // file of the configuration, "" = none: if it is that of the grants too, they are a part of it
 	data   string // folder of what they keep
 	cache  string // "" = none
+	// sources are plugins that are put into the folder.
+	sources pluginSources
 	// cacheDir is what cache is a part of; "" = none.
 	cacheDir string
 }
@@ -54,10 +56,16 @@ func newPluginsOptions(c *cli.Command) (o pluginsOptions, err error) {
 	if dir == "" {
 		dir = defaultPluginDir
 	}
+	if o.sources, err = newPluginSources(c, dir); err != nil {
+		return o, err
+	}
 	fi, err := os.Stat(dir)
 	switch {
 	case err == nil && fi.IsDir():
 		o.dir = dir
+	case o.dir == "" && len(o.sources.refs) > 0: // it will be made
+		o.dir = dir
+		return o, nil
 	case o.dir == "": // the default may be missing
 		return o, nil
 	case err == nil:

@@ -2,12 +2,18 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
 )
 
 // putPlugin renames an example into the folder, as the plugin name, its manifest changed by the replacements.
@@ -128,6 +134,62 @@ func TestPluginsThatAreScripts(t *testing.T) {
 		_, list := p.request("GET", "/v1/plugins", "")
 		return regexp.MustCompile(`"id":"dates.py".*"state":"failed","error":"[^"]*--python=false`).Match(list) && regexp.MustCompile(`"id":"diff".*"state":"ready"`).Match(list)
 	})
+}
+
+// TestPluginSources has the configuration name a plugin in a registry: the server fetches it once, and again when its file is
+// not what it was. A registry that is away, and a source without a digest, do what they should.
+func TestPluginSources(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+			asked.Add(1)
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(hub.Close)
+	tag := "oci://" + hub.Listener.Addr().String() + "/tools/units:1"
+	code, ref, stderr := execute("", "plugin", "push", "--allow", hub.URL, unitsPlugin, tag)
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	ref = strings.TrimSpace(ref)
+	folder, cache := filepath.Join(t.TempDir(), "plugins.d"), t.TempDir()
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config := writeFile(t, "chorale.yaml", "plugins: "+folder+"\nplugin-source:\n  - oci://127.0.0.1:1/away@sha256:"+strings.Repeat("0", 64)+"\n  - "+ref+"\nplugin-allow: ["+hub.URL+"]\n")
+	data := t.TempDir()
+	run := func(wantAsked int64) *process {
+		t.Helper()
+		p := &process{t: t, data: data, exited: make(chan error, 1)}
+		p.launch("--config", config, "--cache-dir", cache)
+		eventually(t, "the plugin", func() bool {
+			status, _ := p.request("POST", "/v1/responses", body(map[string]any{"input": "Hello!", "tools": []any{map[string]any{"type": "plugin", "name": "units"}}}))
+			return status == http.StatusOK && asked.Load() >= wantAsked
+		})
+		p.cmd.Process.Kill()
+		p.wait()
+		if n := asked.Load(); n != wantAsked {
+			t.Errorf("the registry was asked %d times, want %d", n, wantAsked)
+		}
+		return p
+	}
+	if p := run(1); !strings.Contains(p.log.String(), `msg="plugin cannot be installed" source=oci://127.0.0.1:1/away@sha256:000`) {
+		t.Errorf("the log:\n%s", &p.log)
+	}
+	run(1) // it is there
+	if err := os.WriteFile(filepath.Join(folder, "units.wasm"), []byte("swapped"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(2)
+	for source, want := range map[string]string{tag: "has no digest, and a tag may be moved", "units": "begins with oci://"} {
+		out, err := command(t, "serve", "--listen", "127.0.0.1:0", "--python=false", "--data-dir", t.TempDir(), "--plugin-source", source).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, %s; want %q", source, err, out, want)
+		}
+	}
 }
 
 func TestPluginsThatAreNotThere(t *testing.T) {

@@ -212,6 +212,18 @@ func registryFlags() []cli.Flag {
 	}
 }
 
+// dockerConfig is the file with the accounts of docker login, which need not exist; "" if nobody knows where.
+func dockerConfig() string {
+	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
+		return filepath.Join(dir, "config.json")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".docker", "config.json")
+}
+
 // registryOf reads those flags. The client is to be closed.
 func registryOf(c *cli.Command) (o oci.Options, err error) {
 	o.User = c.String("registry-user")
@@ -225,11 +237,7 @@ func registryOf(c *cli.Command) (o oci.Options, err error) {
 	if (o.User == "") != (o.Password == "") {
 		return o, errors.New("--registry-user and --registry-password-file are needed together")
 	}
-	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
-		o.DockerConfig = filepath.Join(dir, "config.json")
-	} else if home, err := os.UserHomeDir(); err == nil {
-		o.DockerConfig = filepath.Join(home, ".docker", "config.json")
-	}
+	o.DockerConfig = dockerConfig()
 	var rules []egress.Rule
 	for _, line := range c.StringSlice("allow") {
 		rule, err := egress.ParseRule(line)

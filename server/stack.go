@@ -194,7 +194,7 @@ func (s *stack) openTools(ctx context.Context, o stackOptions, servers *mcpServe
 		if registry, err = o.plugins.open(scripts, o.log); err != nil {
 			return nil, err
 		}
-		s.closers = append(s.closers, registry.Close)
+		s.closers = append(s.closers, registry.Close, o.plugins.sources.open(ctx, o.log))
 	}
 	box, err := newToolbox(tools, registry, o.log)
 	if err != nil {
