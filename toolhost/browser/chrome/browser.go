@@ -126,6 +126,8 @@ type Browser struct {
 	current  *process
 	all      map[*process]bool // that run, with those that were replaced and have users
 	starting *start
+	failed   error      // of the last start, nil if it succeeded
+	failedAt time.Time  // when that was
 	open     []*Context // that have a context in current, the one that was used longest ago first
 	idle     *time.Timer
 	status   Status
@@ -214,6 +216,9 @@ func (b *Browser) background(run func()) {
 	}
 }
 
+// retryAfter is how long a Chromium that could not be started is not tried again, so that not every page waits for it.
+const retryAfter = 30 * time.Second
+
 // take returns the process that serves now, started if need be. The caller releases it.
 func (b *Browser) take(ctx context.Context) (*process, error) {
 	for {
@@ -232,6 +237,10 @@ func (b *Browser) take(ctx context.Context) (*process, error) {
 			return p, nil
 		}
 		s := b.starting
+		if s == nil && b.failed != nil && time.Since(b.failedAt) < retryAfter {
+			defer b.mu.Unlock()
+			return nil, b.failed
+		}
 		if s == nil {
 			s = &start{done: make(chan struct{})}
 			b.starting = s
@@ -255,7 +264,7 @@ func (b *Browser) begin(s *start) {
 	p, err := b.startProcess()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.starting = nil
+	b.starting, b.failed, b.failedAt = nil, err, time.Now()
 	if err != nil {
 		s.err = err
 		b.status.Reason = err.Error()

@@ -408,6 +408,7 @@ func TestCannotStart(t *testing.T) {
 		{"none", "-", "switched off"},
 		{"not there", "/nonexistent/chromium", "/nonexistent/chromium"},
 		{"ends", script("echo something is missing >&2; exit 1"), "something is missing"},
+		{"is not tried again at once", script("echo this is process $$ >&2; exit 1"), "this is process"},
 		{"says nothing", script("exit 1"), "start "},
 		{"no sandbox", script("echo 'FATAL: No usable sandbox!' >&2; exit 1"), "user namespaces"},
 		{"does not answer", script("exec sleep 1000"), "start "},
@@ -420,6 +421,9 @@ func TestCannotStart(t *testing.T) {
 			err := b.Start(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tt.part) {
 				t.Errorf("error is %v, want %q", err, tt.part)
+			}
+			if again := b.Start(t.Context()); again == nil || again.Error() != err.Error() {
+				t.Errorf("the second time: %v, want %v", again, err)
 			}
 			if s := b.Status(); s.Running || !strings.Contains(s.Reason, tt.part) || b.Available() == (s.Path == "") {
 				t.Errorf("status is %+v", s)

@@ -84,11 +84,12 @@ func startError(path, output string, err error) error {
 		return fmt.Errorf("start %s: Chromium cannot make its sandbox here: the kernel must allow user namespaces (or Debian's "+
 			"package chromium-sandbox be installed); it can be run without the sandbox by configuration", path)
 	}
+	// The protocol's error, which may be that of a context of ours, is nothing to branch on.
 	lines := strings.Split(output, "\n")
 	if last := lines[len(lines)-1]; last != "" {
-		return fmt.Errorf("start %s: %w: %.300s", path, err, last)
+		return fmt.Errorf("start %s: Chromium does not answer, and says: %.300s", path, last)
 	}
-	return fmt.Errorf("start %s: %w", path, err)
+	return fmt.Errorf("start %s: Chromium does not answer: %v", path, err)
 }
 
 // ping kills a Chromium that does not answer.
