@@ -762,7 +762,7 @@ func TestIdleIsNotTotal(t *testing.T) {
 	f := serve(t)
 	f.answer["tools/call"] = func(w http.ResponseWriter, r *http.Request, m rpc) {
 		events(w)
-		for tick, n := time.NewTicker(30*time.Millisecond), 0; n < 20; n++ {
+		for tick, n := time.NewTicker(50*time.Millisecond), 0; n < 30; n++ {
 			<-tick.C
 			fmt.Fprint(w, ": I am here\n")
 			w.(http.Flusher).Flush()
@@ -770,7 +770,7 @@ func TestIdleIsNotTotal(t *testing.T) {
 		events(w, fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}`, m.ID))
 	}
 	conf := f.config(t)
-	conf.Limits.Idle = 300 * time.Millisecond
+	conf.Limits.Idle = time.Second
 	if _, err := open(t, conf, mcp.Options{}).Call(within(t), "echo", json.RawMessage(`{"text":"x"}`), nil); err != nil {
 		t.Error(err)
 	}

@@ -164,10 +164,10 @@ func TestPersonTakesTime(t *testing.T) {
 	f, i := serve(t), authority(t)
 	protect(f, i)
 	conf := withOAuth(t, f)
-	conf.Limits.Probe, conf.Limits.Connect = 500*time.Millisecond, 500*time.Millisecond
+	conf.Limits.Probe, conf.Limits.Connect = time.Second, time.Second
 	conf.OAuth.Authorize = func(ctx context.Context, to string) (string, error) {
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(1500 * time.Millisecond):
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
 		}
