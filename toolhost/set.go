@@ -20,13 +20,20 @@ var names = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 // A Set is the tools of a server by name. It is immutable, but counts, and safe for concurrent use.
 type Set struct {
 	entries map[string]*entry
+	guests  *entry // counts for the tools that With adds
 }
+
+// Guests is the name under which Stats has the tools that were added by With, all together: their own names may be of clients,
+// and as many as these like. No tool can be called so.
+const Guests = "(of requests)"
 
 // An entry is a tool with its places and counters.
 type entry struct {
 	tool   Tool
 	spec   Spec
 	places chan struct{} // capacity MaxOpen: one element for each open instance
+
+	guests *entry // counts too; may be nil
 
 	mu    sync.Mutex // guards what follows
 	stats Stats
@@ -51,7 +58,7 @@ type Stats struct {
 
 // NewSet returns the set of the tools. The error names the one that is wrong.
 func NewSet(tools ...Tool) (*Set, error) {
-	s := &Set{entries: map[string]*entry{}}
+	s := &Set{entries: map[string]*entry{}, guests: &entry{stats: Stats{Tool: Guests}}}
 	for _, t := range tools {
 		spec := t.Spec()
 		if err := spec.check(); err != nil {
@@ -83,16 +90,21 @@ func (s *Set) Next(tools ...Tool) (*Set, error) {
 			next.entries[name] = was
 		}
 	}
+	next.guests = s.guests
 	return next, nil
 }
 
 // With returns a set for one response that has tools of its own beside those of s, which go on with their places and
-// counters. The error is that of NewSet.
+// counters. The tools of its own count as Guests of s. The error is that of NewSet.
 func (s *Set) With(tools ...Tool) (*Set, error) {
 	own, err := NewSet(tools...)
 	if err != nil {
 		return nil, err
 	}
+	for _, e := range own.entries {
+		e.guests = s.guests
+	}
+	own.guests = s.guests
 	for name, e := range s.entries {
 		if own.entries[name] != nil {
 			return nil, fmt.Errorf("tool %q: there is another tool with this name", name)
@@ -159,7 +171,8 @@ func (s *Set) Specs() []Spec {
 	return specs
 }
 
-// Stats returns a copy of the counters of every tool in the order of their names.
+// Stats returns a copy of the counters of every tool in the order of their names, and behind them those of Guests, if they
+// were called. How many of these are open or hang is not among them.
 func (s *Set) Stats() []Stats {
 	all := make([]Stats, 0, len(s.entries))
 	for _, e := range s.sorted() {
@@ -168,6 +181,11 @@ func (s *Set) Stats() []Stats {
 		e.mu.Unlock()
 		stats.Open = len(e.places)
 		all = append(all, stats)
+	}
+	s.guests.mu.Lock()
+	defer s.guests.mu.Unlock()
+	if s.guests.stats.Calls > 0 {
+		all = append(all, s.guests.stats)
 	}
 	return all
 }
@@ -213,6 +231,9 @@ func (e *entry) back() {
 
 // count adds up a call.
 func (e *entry) count(r Record) {
+	if e.guests != nil {
+		e.guests.count(r)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stats.Calls++

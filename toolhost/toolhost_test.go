@@ -848,8 +848,11 @@ func TestWith(t *testing.T) {
 			t.Errorf("call %d: %+v", i, o)
 		}
 	}
-	if got := set.Stats(); len(got) != 1 || got[0].Calls != 1 {
+	if got := set.Stats(); len(got) != 2 || got[0].Calls != 1 || got[1].Tool != toolhost.Guests || got[1].Calls != 1 {
 		t.Errorf("got %+v", got)
+	}
+	if next, err := set.Next(); err != nil || len(next.Stats()) != 1 {
+		t.Errorf("the next set has forgotten the guests: %v", err)
 	}
 	if _, err := set.With(&fake{spec: toolhost.Spec{Name: "a"}}); err == nil {
 		t.Error("a tool of the set may be replaced")

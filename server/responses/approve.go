@@ -44,10 +44,9 @@ func (c *conversation) decided(i *api.MCPApprovalResponse, param string) *api.Er
 	inInput := strings.HasPrefix(param, "input[")
 	switch {
 	case a == nil:
-		return api.BadRequest("invalid_value", param+".approval_request_id", "Invalid '%s.approval_request_id': no approval request with id '%s' found. "+
-			"It must be in 'input', or in the response that 'previous_response_id' names.", param, i.ApprovalRequestID)
+		return badAnswer(param, "no approval request with id '%s' found. It must be in 'input', or in the response that 'previous_response_id' names.", i.ApprovalRequestID)
 	case a.answered:
-		return api.BadRequest("invalid_value", param+".approval_request_id", "Invalid '%s.approval_request_id': the approval request '%s' has been answered before.", param, i.ApprovalRequestID)
+		return badAnswer(param, "the approval request '%s' has been answered before.", i.ApprovalRequestID)
 	}
 	a.answered, a.param = true, param
 	if i.Approve {
@@ -63,6 +62,15 @@ func (c *conversation) decided(i *api.MCPApprovalResponse, param string) *api.Er
 	c.entries = append(c.entries, entry{Message: toolMessage(c.entries[a.entry].Recipient, harmony.ChannelCommentary, text)})
 	return nil
 }
+
+// badAnswer refuses an answer of the input at param.
+func badAnswer(param, format string, args ...any) *api.Error {
+	param += ".approval_request_id"
+	return api.BadRequest("invalid_value", param, "Invalid '%s': "+format, append([]any{param}, args...)...)
+}
+
+// undecidedText is what the model reads in the place of a result.
+const undecidedText = "The user has not approved this call yet: it was not made."
 
 // made takes a call that was approved and made: the call itself is in the request, if that is in the context.
 func (c *conversation) made(i *api.MCPCall, tokens []int32) (known bool) {
@@ -94,7 +102,7 @@ func (c *conversation) undecided() {
 	entries := make([]entry, 0, len(c.entries)+len(waiting))
 	for i, e := range c.entries {
 		if entries = append(entries, e); waiting[i] {
-			entries = append(entries, entry{Message: toolMessage(e.Recipient, harmony.ChannelCommentary, "The user has not approved this call yet: it was not made.")})
+			entries = append(entries, entry{Message: toolMessage(e.Recipient, harmony.ChannelCommentary, undecidedText)})
 		}
 	}
 	c.entries = entries
@@ -105,12 +113,11 @@ func (p *plan) attend(c *conversation) *api.Error {
 	for _, a := range c.approved {
 		h := p.labelled(a.request.ServerLabel)
 		if h == nil {
-			return api.BadRequest("invalid_value", a.param+".approval_request_id", "Invalid '%s.approval_request_id': it approves a call of the MCP server '%s', "+
-				"which is not among 'tools' with its 'server_label'.", a.param, a.request.ServerLabel)
+			return badAnswer(a.param, "it approves a call of the MCP server '%s', which is not among 'tools' with its 'server_label'.",
+				a.request.ServerLabel)
 		}
 		if !h.approve(a.request) {
-			return api.BadRequest("invalid_value", a.param+".approval_request_id", "Invalid '%s.approval_request_id': the approval request '%s' is not one that this server has made, or was changed.",
-				a.param, a.request.ID)
+			return badAnswer(a.param, "the approval request '%s' is not one that this server has made, or was changed.", a.request.ID)
 		}
 	}
 	for _, h := range p.all {
@@ -198,7 +205,8 @@ func (s *Service) callCode(nonce []byte, i *api.MCPApprovalRequest) string {
 }
 
 func (s *Service) definitionCode(nonce []byte, t *api.MCPListedTool) string {
-	return s.code(nonce, "definition", t.Name, orDefault(t.Description, ""), string(canonical(t.InputSchema)), string(canonical(t.Annotations)))
+	return s.code(nonce, "definition", t.Name, orDefault(t.Description, ""), string(canonical(t.InputSchema)),
+		string(canonical(t.Annotations)))
 }
 
 // code authenticates the parts with the service's key.
@@ -236,7 +244,8 @@ func (m *mcpServer) approve(i *api.MCPApprovalRequest) bool {
 
 // resume is the item of an approved call.
 func (m *mcpServer) resume(request *api.MCPApprovalRequest) (item api.Item, function string) {
-	call := &api.MCPCall{ID: m.s.newID("mcp"), Status: api.InProgress, ServerLabel: m.asked.ServerLabel, Name: request.Name, ApprovalRequestID: &request.ID}
+	call := &api.MCPCall{ID: m.s.newID("mcp"), Status: api.InProgress, ServerLabel: m.asked.ServerLabel, Name: request.Name,
+		ApprovalRequestID: &request.ID}
 	m.approved[call.ID] = request
 	return call, functionName(request.Name)
 }
@@ -252,29 +261,30 @@ func (e *changedError) Error() string {
 	return "the tool has changed since it was shown, so the call was not made. " + e.difference
 }
 
-// verify checks before a call that the server's tool is the one that the client has approved, or else that the model was shown.
-func (m *mcpServer) verify(ctx context.Context, name string, approved *api.MCPApprovalRequest) error {
+// verify checks before a call that the server's tool is the one that the client has approved, or else that the model was shown,
+// and returns its hash.
+func (m *mcpServer) verify(ctx context.Context, name string, approved *api.MCPApprovalRequest) (hash [sha256.Size]byte, err error) {
 	live, err := m.now(ctx)
 	if err != nil {
-		return err
+		return hash, err
 	}
 	i := slices.IndexFunc(live.Tools, func(t mcp.Tool) bool { return t.Name == name })
 	if i < 0 {
-		return &changedError{"The server does not have it now, or the request does not allow it."}
+		return hash, &changedError{"The server does not have it now, or the request does not allow it."}
 	}
 	is := definition(&live.Tools[i])
 	was := m.shown(name)
 	if approved != nil {
 		nonce, _, code, _ := codes(approved.ID)
 		if hmac.Equal([]byte(code), []byte(m.s.definitionCode(nonce, is))) {
-			return nil
+			return live.Tools[i].Hash, nil
 		}
-		return &changedError{difference(was, is)}
+		return hash, &changedError{difference(was, is)}
 	}
 	if was != nil && !sameTool(was, is) {
-		return &changedError{difference(was, is)}
+		return hash, &changedError{difference(was, is)}
 	}
-	return nil
+	return live.Tools[i].Hash, nil
 }
 
 // now is what the server has now, asked once in a response.
@@ -329,8 +339,8 @@ func difference(was, is *api.MCPListedTool) string {
 
 // describe writes a definition in lines.
 func describe(t *api.MCPListedTool) []string {
-	text := "description: " + orDefault(t.Description, "") + "\ninput_schema: " + indent(t.InputSchema) + "\nannotations: " + indent(t.Annotations)
-	return strings.Split(text, "\n")
+	return strings.Split("description: "+orDefault(t.Description, "")+"\ninput_schema: "+indent(t.InputSchema)+
+		"\nannotations: "+indent(t.Annotations), "\n")
 }
 
 func indent(raw json.RawMessage) string {

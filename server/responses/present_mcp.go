@@ -424,14 +424,15 @@ func (t *mcpTool) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, e
 	} else {
 		name = t.m.tool(c.Function).Name
 	}
-	if err := t.m.verify(ctx, name, request); err != nil {
+	hash, err := t.m.verify(ctx, name, request)
+	if err != nil {
 		return t.m.failed(err), nil
 	}
 	input := json.RawMessage(strings.TrimSpace(c.Input))
 	if !json.Valid(input) || input[0] != '{' {
 		return toolhost.Result{Text: "The arguments are no JSON object: the call was not made.", Failed: true}, nil
 	}
-	r, err := t.m.client.Call(ctx, name, input, c.Progress)
+	r, err := t.m.client.CallAs(ctx, name, hash, input, c.Progress)
 	if err != nil {
 		if ctx.Err() != nil {
 			return toolhost.Result{}, err
