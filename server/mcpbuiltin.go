@@ -26,12 +26,8 @@ type mcpBuiltin struct {
 	connect func(session string) (*mcp.Client, error)
 }
 
-// newMCPBuiltin asks the server what it has.
-func newMCPBuiltin(ctx context.Context, name string, client *mcp.Client, connect func(session string) (*mcp.Client, error)) (*mcpBuiltin, error) {
-	l, err := client.List(ctx)
-	if err != nil {
-		return nil, err
-	}
+// newMCPBuiltin makes the tool of what the server has.
+func newMCPBuiltin(name string, l *mcp.Listing, connect func(session string) (*mcp.Client, error)) (*mcpBuiltin, error) {
 	t := &mcpBuiltin{spec: toolhost.Spec{Name: name, Description: l.Instructions}, names: map[string]string{}, connect: connect}
 	if name == "python" {
 		return t, t.takeCode(l)
@@ -41,7 +37,8 @@ func newMCPBuiltin(ctx context.Context, name string, client *mcp.Client, connect
 			continue
 		}
 		t.names[tool.Function] = tool.Name
-		t.spec.Functions = append(t.spec.Functions, toolhost.Function{Name: tool.Function, Description: tool.Description, Parameters: tool.Input})
+		t.spec.Functions = append(t.spec.Functions,
+			toolhost.Function{Name: tool.Function, Description: tool.Description, Parameters: tool.Input})
 	}
 	if len(t.spec.Functions) == 0 {
 		return nil, errors.New("it has no tools")
@@ -104,7 +101,8 @@ func (s *mcpSession) Call(ctx context.Context, c toolhost.Call) (toolhost.Result
 	out := toolhost.Result{Text: r.Text(), Failed: r.Failed, Structured: r.Structured}
 	for i, part := range r.Content {
 		if part.Data != nil {
-			out.Files = append(out.Files, toolhost.File{Path: fmt.Sprintf("/%s-%d", part.Type, i+1), MIME: part.MIME, Data: part.Data})
+			path := fmt.Sprintf("/%s-%d", part.Type, i+1)
+			out.Files = append(out.Files, toolhost.File{Path: path, MIME: part.MIME, Data: part.Data})
 		}
 	}
 	return out, nil
@@ -113,8 +111,10 @@ func (s *mcpSession) Call(ctx context.Context, c toolhost.Call) (toolhost.Result
 func (s *mcpSession) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
-	if l, err := s.client.List(ctx); err == nil && slices.ContainsFunc(l.Tools, func(t mcp.Tool) bool { return t.Name == cleanupTool }) {
-		_, _ = s.client.Call(ctx, cleanupTool, nil, nil) // a courtesy, as in vLLM
+	if l, err := s.client.List(ctx); err == nil {
+		if _, has := l.ByName(cleanupTool); has {
+			_, _ = s.client.Call(ctx, cleanupTool, nil, nil) // a courtesy, as in vLLM
+		}
 	}
 	return s.client.Close()
 }

@@ -40,11 +40,12 @@ func newMCP(cfg *config, std stdio) *cli.Command {
 			{
 				Name: "list", Usage: "show servers and their tools", ArgsUsage: "[-- COMMAND…]", Flags: flags, ArgValidator: anyArguments,
 				Action: func(ctx context.Context, c *cli.Command) error {
-					return eachMCP(ctx, c, cfg, c.Args().Slice(), std.out, func(w io.Writer, l *mcp.Listing) error { return listMCP(w, l) })
+					return eachMCP(ctx, c, cfg, std.out, listMCP)
 				},
 			},
 			{
-				Name: "explain", Usage: "show what models see of servers, what that costs, and what they do not see", ArgsUsage: "[-- COMMAND…]", Flags: append(slices.Clone(flags), model), ArgValidator: anyArguments,
+				Name: "explain", Usage: "show what models see of servers, what that costs, and what they do not see",
+				ArgsUsage: "[-- COMMAND…]", Flags: append(slices.Clone(flags), model), ArgValidator: anyArguments,
 				Action: func(ctx context.Context, c *cli.Command) error {
 					t, err := openTokenizer(c.String("model"))
 					if err != nil {
@@ -54,7 +55,7 @@ func newMCP(cfg *config, std stdio) *cli.Command {
 					if err != nil {
 						return err
 					}
-					return eachMCP(ctx, c, cfg, c.Args().Slice(), std.out, func(w io.Writer, l *mcp.Listing) error { return explainMCP(w, l, codec) })
+					return eachMCP(ctx, c, cfg, std.out, func(w io.Writer, l *mcp.Listing) error { return explainMCP(w, l, codec) })
 				},
 			},
 			{
@@ -90,7 +91,8 @@ func mcpTargets(c *cli.Command, cfg *config, command []string) (map[string]mcpSe
 	case err != nil:
 		return nil, err
 	case len(servers) == 0:
-		return nil, fmt.Errorf("%w: there are no servers: give --url, a command behind --, or a configuration file with %s", errUsage, mcpServersKey)
+		return nil, fmt.Errorf("%w: there are no servers: give --url, a command behind --, or a configuration file with %s",
+			errUsage, mcpServersKey)
 	case len(labels) == 0:
 		return servers, nil
 	}
@@ -98,7 +100,8 @@ func mcpTargets(c *cli.Command, cfg *config, command []string) (map[string]mcpSe
 	for _, label := range labels {
 		server, ok := servers[label]
 		if !ok {
-			return nil, fmt.Errorf("%w: %s has no server %q; it has %s", errUsage, mcpServersKey, label, strings.Join(slices.Sorted(maps.Keys(servers)), ", "))
+			return nil, fmt.Errorf("%w: %s has no server %q; it has %s", errUsage, mcpServersKey, label,
+				strings.Join(slices.Sorted(maps.Keys(servers)), ", "))
 		}
 		chosen[label] = server
 	}
@@ -115,8 +118,8 @@ func (s *mcpServer) connect(label string) (*mcp.Client, error) {
 }
 
 // eachMCP shows the listing of each server, all of which are asked at the same time.
-func eachMCP(ctx context.Context, c *cli.Command, cfg *config, command []string, out io.Writer, show func(io.Writer, *mcp.Listing) error) error {
-	servers, err := mcpTargets(c, cfg, command)
+func eachMCP(ctx context.Context, c *cli.Command, cfg *config, out io.Writer, show func(io.Writer, *mcp.Listing) error) error {
+	servers, err := mcpTargets(c, cfg, c.Args().Slice())
 	if err != nil {
 		return err
 	}
@@ -251,7 +254,8 @@ func promptTokens(codec *harmony.Codec, namespaces ...harmony.Namespace) (int, e
 	for _, n := range namespaces {
 		d.Tools[n.Name] = n
 	}
-	tokens, err := codec.Render(nil, []harmony.Message{{Role: harmony.RoleDeveloper, Content: []harmony.Part{d}}}, harmony.Options{Mode: harmony.MessageOnly})
+	m := harmony.Message{Role: harmony.RoleDeveloper, Content: []harmony.Part{d}}
+	tokens, err := codec.Render(nil, []harmony.Message{m}, harmony.Options{Mode: harmony.MessageOnly})
 	return len(tokens), err
 }
 

@@ -25,12 +25,21 @@ import (
 // mcpServersKey is the key of the configuration file that has the operator's MCP servers.
 const mcpServersKey = "mcp-servers"
 
+const (
+	// publicHTTPS is the rule for servers that requests name. Without networks, rules reach public addresses only.
+	publicHTTPS = "https://*:*"
+	// labelsOfVLLM is the variable by which vLLM knows --tool-server-labels.
+	labelsOfVLLM = "VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS"
+)
+
 // mcpServersFlags say which MCP servers there are, and which ones requests may name.
 func mcpServersFlags(cfg *config) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "mcp-allow", Value: []string{"https://*:*"}, Usage: "let requests name MCP servers by `RULE`, such as \"https://*.example.com\" or \"http://localhost:3000 at 127.0.0.1\"; may be repeated; none for no servers", DefaultText: "public addresses, by https", Sources: cfg.sources("mcp-allow")},
+		&cli.StringSliceFlag{Name: "mcp-allow", Value: []string{publicHTTPS}, DefaultText: "public addresses, by https", Sources: cfg.sources("mcp-allow"),
+			Usage: "let requests name MCP servers by `RULE`, such as \"https://*.example.com\" or \"http://localhost:3000 at 127.0.0.1\"; may be repeated; none for no servers"},
 		&cli.StringFlag{Name: "tool-server", Usage: "use the MCP servers at `HOST:PORT,…` as vLLM does, or with demo, the tools of this server", Sources: cfg.sources("tool-server")},
-		&cli.StringSliceFlag{Name: "tool-server-labels", Usage: "let requests use only the servers `LABEL,…` of --tool-server as MCP servers", DefaultText: "all", Sources: cli.NewValueSourceChain(append(cfg.sources("tool-server-labels").Chain, cli.EnvVar("VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS"))...)},
+		&cli.StringSliceFlag{Name: "tool-server-labels", DefaultText: "all", Sources: cli.NewValueSourceChain(append(cfg.sources("tool-server-labels").Chain, cli.EnvVar(labelsOfVLLM))...),
+			Usage: "let requests use only the servers `LABEL,…` of --tool-server as MCP servers"},
 	}
 }
 
@@ -246,7 +255,11 @@ func (s *mcpServers) add(ctx context.Context, label string, server mcpServer, co
 		entry.Namespace = server.As
 	case "python", "browser":
 		entry.Tool = map[string]string{"python": "code_interpreter", "browser": "web_search"}[server.As]
-		tool, err := newMCPBuiltin(ctx, server.As, client, func(session string) (*mcp.Client, error) {
+		l, err := client.List(ctx)
+		if err != nil {
+			return err
+		}
+		tool, err := newMCPBuiltin(server.As, l, func(session string) (*mcp.Client, error) {
 			own := c
 			if own.URL != "" {
 				own.Header = maps.Clone(c.Header)

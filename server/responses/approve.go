@@ -44,7 +44,8 @@ func (c *conversation) decided(i *api.MCPApprovalResponse, param string) *api.Er
 	inInput := strings.HasPrefix(param, "input[")
 	switch {
 	case a == nil:
-		return badAnswer(param, "no approval request with id '%s' found. It must be in 'input', or in the response that 'previous_response_id' names.", i.ApprovalRequestID)
+		return badAnswer(param, "no approval request with id '%s' found. It must be in 'input', or in the response that "+
+			"'previous_response_id' names.", i.ApprovalRequestID)
 	case a.answered:
 		return badAnswer(param, "the approval request '%s' has been answered before.", i.ApprovalRequestID)
 	}

@@ -239,6 +239,11 @@ func (c *client) itemDone(m map[string]any) {
 		}
 		c.output[i]["tools"], c.output[i]["error"] = item["tools"], item["error"]
 	}
+	for _, member := range []string{"structured_content", "files"} { // of calls; OpenAI's do not have them
+		if v, ok := item[member]; ok {
+			c.output[i][member] = v
+		}
+	}
 	// What is only known at the end is new; everything else must be what the events before said.
 	if !statusless[item["type"].(string)] {
 		c.output[i]["status"] = item["status"]

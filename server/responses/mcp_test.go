@@ -129,7 +129,12 @@ func (f *mcpFake) answer(method, name string, arguments json.RawMessage) (result
 		case strings.Contains(string(arguments), "protocol"):
 			return nil, map[string]any{"code": -32000, "message": "The disk is on fire."}
 		}
-		return map[string]any{"content": []any{map[string]any{"type": "text", "text": name + " " + string(arguments)}}}, nil
+		content := []any{map[string]any{"type": "text", "text": name + " " + string(arguments)}}
+		if strings.Contains(string(arguments), "picture") {
+			content = append(content, map[string]any{"type": "image", "mimeType": "image/png", "data": "AAAA"})
+			return map[string]any{"content": content, "structuredContent": map[string]any{"n": 1}}, nil
+		}
+		return map[string]any{"content": content}, nil
 	default:
 		return nil, map[string]any{"code": -32601, "message": "no such method"}
 	}
@@ -269,6 +274,19 @@ func orEmpty(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+// TestMCPKeepsEveryKindOfResult has a picture and a structured result beside text: the model reads that they are there, and the item
+// has them.
+func TestMCPKeepsEveryKindOfResult(t *testing.T) {
+	t.Parallel()
+	s, m := mcpStart(t, newMCPFake(t, mcpRead), mcpCallText("read", `{"path":"picture"}`), final("ok"))
+	r := checked(t, s, `{"input":"x","include":["mcp_call.files"],"tools":[`+mcpFiles+`,"require_approval":"never"}]}`)
+	call := r.Output[1].(*api.MCPCall)
+	if string(call.Structured) != `{"n":1}` || len(call.Files) != 1 || call.Files[0].URL != "data:image/png;base64,AAAA" ||
+		!strings.Contains(m.lastPrompts()[1], "[image image/png, 3 bytes]") {
+		t.Errorf("call %s, prompt %s", encode(t, call), m.lastPrompts()[1])
+	}
 }
 
 // TestMCPErrorsAreTyped has calls that the tool refuses, that the server cannot answer, and that do not reach it.

@@ -78,7 +78,7 @@ type mcpServer struct {
 	failure error             // why there is none
 
 	approved map[string]*api.MCPApprovalRequest // by the id of the call that is made for it
-	admitted []string                           // names of tools that are not in the listing any more, perhaps, and whose calls were approved
+	admitted []string                           // names of the tools of those, which may not be in the listing any more
 
 	once    sync.Once    // before the first call, unless the server was asked already
 	current *mcp.Listing // what the server has now
@@ -89,6 +89,18 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 	asked := t.(*api.MCPTool)
 	m := &mcpServer{s: s, plan: p, asked: asked, param: param, space: pluginNamespace(asked.ServerLabel),
 		approved: map[string]*api.MCPApprovalRequest{}}
+	if p.servers++; p.servers > maxServers {
+		return nil, api.BadRequest("array_above_max_length", "tools", "Invalid 'tools': there are more than %d MCP servers.",
+			maxServers)
+	}
+	if asked.AllowedCallers != nil && !slices.Contains(asked.AllowedCallers, "direct") {
+		return nil, api.BadRequest("invalid_value", param+".allowed_callers",
+			"Invalid '%s.allowed_callers': only the model itself calls tools on this server, so 'direct' must be among them.", param)
+	}
+	if asked.DeferLoading {
+		p.warn(param+".defer_loading",
+			"Tools are not deferred by this server: the model sees all of them at once. 'allowed_tools' makes them fewer.")
+	}
 	if err := m.find(); err != nil {
 		return nil, err
 	}
@@ -98,20 +110,13 @@ func readMCP(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error
 	if m.operator != nil && m.operator.NoApproval && !asked.RequireApproval.Sent() {
 		asked.RequireApproval = api.MCPApproval{Mode: "never"} // which the response says
 	}
-	if m.entry = asked.ServerLabel; slices.ContainsFunc(p.tools.Specs(), func(s toolhost.Spec) bool { return s.Name == m.entry }) {
+	m.entry = asked.ServerLabel
+	if _, taken := p.tools.Spec(m.entry); taken {
 		m.entry = "mcp_" + m.entry
 	}
-	if p.servers++; p.servers > maxServers {
-		return nil, api.BadRequest("array_above_max_length", "tools", "Invalid 'tools': there are more than %d MCP servers.", maxServers)
-	}
-	if asked.AllowedCallers != nil && !slices.Contains(asked.AllowedCallers, "direct") {
-		return nil, api.BadRequest("invalid_value", param+".allowed_callers", "Invalid '%s.allowed_callers': only the model itself calls tools on this server, so 'direct' must be among them.", param)
-	}
-	if asked.DeferLoading {
-		p.warn(param+".defer_loading", "Tools are not deferred by this server: the model sees all of them at once. 'allowed_tools' makes them fewer.")
-	}
-	m.host = &hosted{tool: m.entry, label: asked.ServerLabel, declared: inDeveloper, accepts: m.accepts, empty: "{}", item: m.item, input: mcpArguments,
-		ended: pluginEnded, finished: finishedCall(p.includes(filesIncluded)), namespace: harmony.Namespace{Name: m.space},
+	m.host = &hosted{tool: m.entry, label: asked.ServerLabel, declared: inDeveloper, namespace: harmony.Namespace{Name: m.space},
+		accepts: m.accepts, empty: "{}", item: m.item, input: mcpArguments,
+		ended: pluginEnded, finished: finishedCall(p.includes(filesIncluded)),
 		attend: m.attend, asks: m.asks, question: m.question, approve: m.approve, resume: m.resume}
 	if m.operator == nil {
 		m.host.release = func() { _ = m.client.Close() }
@@ -136,13 +141,16 @@ func (m *mcpServer) find() *api.Error {
 		return nil
 	case m.asked.ServerURL == "":
 		return api.BadRequest("missing_required_parameter", m.param+".server_url",
-			"Missing required parameter: '%s.server_url'. Without it, 'server_label' must be that of a server of this server's operator. %s", m.param, theyAre("labels", labels))
+			"Missing required parameter: '%s.server_url'. Without it, 'server_label' must be that of a server of this server's operator. %s",
+			m.param, theyAre("labels", labels))
 	case m.s.o.MCP.Connect == nil:
-		return api.BadRequest("unsupported_parameter", m.param+".server_url", "This server does not use MCP servers that requests name. %s", theyAre("labels of its own", labels))
+		return api.BadRequest("unsupported_parameter", m.param+".server_url",
+			"This server does not use MCP servers that requests name. %s", theyAre("labels of its own", labels))
 	}
 	m.secrets = secretsOf(m.asked)
 	var err error
-	m.client, err = m.s.o.MCP.Connect(mcp.Config{Label: m.asked.ServerLabel, URL: m.asked.ServerURL, Header: m.asked.Headers, Authorization: m.asked.Authorization})
+	m.client, err = m.s.o.MCP.Connect(mcp.Config{Label: m.asked.ServerLabel, URL: m.asked.ServerURL,
+		Header: m.asked.Headers, Authorization: m.asked.Authorization})
 	if err != nil {
 		return api.BadRequest("invalid_value", m.param+".server_url", "Invalid '%s.server_url': %s", m.param, m.scrub(err.Error()))
 	}
@@ -263,7 +271,8 @@ func (m *mcpServer) usable(l *mcp.Listing) *mcp.Listing {
 			continue
 		}
 		if t.Function = functionName(t.Name); taken[t.Function] || !mcpNames.MatchString(t.Name) {
-			out.Dropped = append(slices.Clip(out.Dropped), mcp.Dropped{Name: t.Name, Reason: "the model could not tell it from others by its name."})
+			out.Dropped = append(slices.Clip(out.Dropped),
+				mcp.Dropped{Name: t.Name, Reason: "the model could not tell it from others by its name."})
 			continue
 		}
 		taken[t.Function] = true
@@ -296,8 +305,11 @@ func (m *mcpServer) prepared(added api.Item) (event string, item api.Item) {
 		}
 		m.plan.warn(m.param, "%s", message)
 		m.register(nil)
-		m.plan.notes = append(m.plan.notes, fmt.Sprintf("The tools of the server %q cannot be used at the moment.", m.asked.ServerLabel))
-		return api.EventMCPListFailed, &api.MCPListTools{ID: api.ID(added), ServerLabel: m.asked.ServerLabel, Tools: []api.MCPListedTool{}, Error: &message}
+		m.plan.notes = append(m.plan.notes,
+			fmt.Sprintf("The tools of the server %q cannot be used at the moment.", m.asked.ServerLabel))
+		failed := *added.(*api.MCPListTools)
+		failed.Error = &message
+		return api.EventMCPListFailed, &failed
 	}
 	m.show(m.listing)
 	for _, d := range m.listing.Dropped {
@@ -349,7 +361,8 @@ func (m *mcpServer) show(l *mcp.Listing) {
 		f := harmony.Function{Name: t.Function, Description: t.Description}
 		var err error
 		if f.Parameters, err = harmony.NormalizeSchema(t.Input); err != nil {
-			m.plan.warn(m.param, "The tool '%s' of the server '%s' is left out: its schema cannot be shown to the model: %v.", t.Name, m.asked.ServerLabel, err)
+			m.plan.warn(m.param, "The tool '%s' of the server '%s' is left out: its schema cannot be shown to the model: %v.",
+				t.Name, m.asked.ServerLabel, err)
 			continue
 		}
 		if !t.Hidden {
@@ -439,7 +452,16 @@ func (t *mcpTool) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, e
 		}
 		return t.m.failed(err), nil
 	}
-	return toolhost.Result{Text: t.m.scrub(r.Text()), Failed: r.Failed, Structured: r.Structured}, nil
+	out := toolhost.Result{Text: t.m.scrub(r.Text()), Failed: r.Failed}
+	if r.Structured != nil {
+		out.Structured = json.RawMessage(t.m.scrub(string(r.Structured)))
+	}
+	for i, part := range r.Content {
+		if part.Data != nil {
+			out.Files = append(out.Files, toolhost.File{Path: fmt.Sprintf("/%s-%d", part.Type, i+1), MIME: part.MIME, Data: part.Data})
+		}
+	}
+	return out, nil
 }
 
 // failed is a call that the server did not answer.
@@ -490,7 +512,8 @@ func annotations(t *mcp.Tool) json.RawMessage {
 	}
 	out := map[string]any{}
 	if a := t.Annotations; a != nil {
-		for name, v := range map[string]*bool{"readOnlyHint": a.ReadOnly, "destructiveHint": a.Destructive, "idempotentHint": a.Idempotent, "openWorldHint": a.OpenWorld} {
+		for name, v := range map[string]*bool{"readOnlyHint": a.ReadOnly, "destructiveHint": a.Destructive,
+			"idempotentHint": a.Idempotent, "openWorldHint": a.OpenWorld} {
 			if v != nil {
 				out[name] = *v
 			}

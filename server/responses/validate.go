@@ -230,6 +230,9 @@ func (s *Service) readTools(p *plan) func(*api.Request) *api.Error {
 				continue
 			}
 			h, err := s.readHosted(p, tool, param)
+			if h != nil {
+				p.all = append(p.all, h)
+			}
 			switch {
 			case err != nil:
 				return err
@@ -241,7 +244,6 @@ func (s *Service) readTools(p *plan) func(*api.Request) *api.Error {
 				return api.BadRequest("invalid_value", param, "Invalid '%s': there is another tool of type '%s'.", param, h.kind)
 			default:
 				p.hosted = append(p.hosted, h)
-				p.all = p.hosted
 			}
 		}
 		return nil
