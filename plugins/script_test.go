@@ -56,19 +56,24 @@ func interpreters(t testing.TB) map[string]plugins.Interpreter {
 }
 
 // scriptManifest has a tool "do" that takes anything.
-const scriptManifest = `{"name": "s", "version": "1.0.0", "limits": {"timeout_ms": 2000, "output_bytes": 1000, "file_bytes": 100000, "memory_bytes": 16777216},
+const scriptManifest = `{"name": "s", "version": "1.0.0", "limits": {"timeout_ms": 20000, "output_bytes": 1000, "file_bytes": 100000, "memory_bytes": 16777216},
 	"permissions": {"kv": {"bytes": 1000, "reason": "counts"}, "net": [{"url": "https://api.example.com", "reason": "asks"}]},
 	"tools": [{"name": "do", "input_schema": {"type": "object"}}]}`
 
 // loadScript loads a script with what its manifest asks for.
 func loadScript(t testing.TB, file, script string) *plugins.Plugin {
 	t.Helper()
+	return loadLimited(t, file, script, plugins.Limits{})
+}
+
+func loadLimited(t testing.TB, file, script string, l plugins.Limits) *plugins.Plugin {
+	t.Helper()
 	s, err := plugins.NewScript(file, []byte(script), []byte(scriptManifest))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return load(t, s, plugins.Options{Interpreters: interpreters(t),
-		Grant: &plugins.Grant{SHA256: s.Hash(), KVBytes: 1000}})
+		Grant: &plugins.Grant{SHA256: s.Hash(), KVBytes: 1000, Limits: l}})
 }
 
 // A script in either language, and what must come of it.
@@ -102,7 +107,6 @@ func TestScripts(t *testing.T) {
 		{name: "values", text: "[1, null]|[1,null]",
 			py: "import json\nopen('/host/kv/a', 'w').write('1')\nprint(json.dumps([json.load(open('/host/kv/a')), None]), end='')",
 			js: `export default () => { chorale.kv.set("a", 1); const r = [chorale.kv.get("a"), chorale.kv.get("b")]; chorale.kv.delete("a"); return r }`},
-		{name: "an endless loop", failed: true, text: "longer than 2000 ms", py: "while True: pass", js: `for (;;);`},
 		{name: "too much output", failed: true, text: "more than 1000 bytes", py: "print('x' * 5000)", js: `export default () => "x".repeat(5000)`},
 		{name: "too much memory", failed: true, text: "MemoryError|out of memory",
 			py: "x = bytearray(64 << 20)", js: `export default () => { const a = []; for (;;) a.push(new Uint8Array(1e6)) }`},
@@ -127,6 +131,20 @@ func TestScripts(t *testing.T) {
 					t.Errorf("%+v; want %q", r, want)
 				}
 			})
+		}
+	}
+}
+
+// TestEndlessScripts: they end by their time.
+func TestEndlessScripts(t *testing.T) {
+	t.Parallel()
+	for file, script := range map[string]string{
+		"s.py": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+		"s.js": `for (;;) try { for (;;); } catch {}`,
+	} {
+		r := call(t, loadLimited(t, file, script, plugins.Limits{TimeoutMS: 100}), "do", `{}`)
+		if !r.Failed || !strings.Contains(r.Text, "longer than 100 ms") {
+			t.Errorf("%s: %+v", file, r)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (r *run) do(t testing.TB, s *quickjs.Script, tool, args string) {
 	var out, log bytes.Buffer
 	r.tmp = sandbox.NewMem(0, 0)
 	r.code, _, r.err = s.Run(t.Context(), sandbox.Config{
-		Limits: sandbox.Limits{Memory: max(r.memoryBytes, 16<<20), Wall: 2 * time.Second},
+		Limits: sandbox.Limits{Memory: max(r.memoryBytes, 16<<20), Wall: 30 * time.Second},
 		Args:   []string{"tool", tool}, Stdin: strings.NewReader(args), Stdout: &out, Stderr: &log,
 		Mounts: []sandbox.Mount{{Path: "/tmp", FS: r.tmp}},
 	})
