@@ -174,6 +174,7 @@ func BenchmarkLoop(b *testing.B) {
 		b.Fatal(r)
 	}
 }
+
 // Opening an engine whose native code is in the cache, as a restart does.
 func BenchmarkOpenCached(b *testing.B) {
 	o := quickjs.Options{CacheDir: b.TempDir() + "/cache"}
