@@ -75,7 +75,7 @@ var mcpLabels = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,55}$`)
 
 // newMCPServersOptions reads the flags and the file.
 func newMCPServersOptions(c *cli.Command, cfg *config) (o mcpServersOptions, err error) {
-	if rules := c.StringSlice("mcp-allow"); !slices.Equal(rules, []string{"none"}) {
+	if rules := wholeRules(c.StringSlice("mcp-allow")); !slices.Equal(rules, []string{"none"}) {
 		if o.allow, err = egress.ParsePolicy("--mcp-allow", strings.Join(rules, "\n")); err != nil {
 			return o, fmt.Errorf("mcp-allow: %w", err)
 		}
@@ -92,6 +92,18 @@ func newMCPServersOptions(c *cli.Command, cfg *config) (o mcpServersOptions, err
 		o.labels = c.StringSlice("tool-server-labels")
 	}
 	return o, nil
+}
+
+// wholeRules puts rules together again that were taken apart at the commas between their networks.
+func wholeRules(pieces []string) (rules []string) {
+	for _, piece := range pieces {
+		if last := len(rules) - 1; last >= 0 && !strings.Contains(piece, "://") {
+			rules[last] += "," + piece
+			continue
+		}
+		rules = append(rules, piece)
+	}
+	return rules
 }
 
 // readMCPServers reads and checks the operator's servers.

@@ -150,7 +150,7 @@ func TestMCPServersOfRequests(t *testing.T) {
 		return err == nil
 	})
 	tool := `{"type":"mcp","server_label":"everything","server_url":"http://` + address + `/mcp","allowed_tools":["echo"],"require_approval":"never"}`
-	p := start(t, "--mcp-allow", "http://"+address)
+	p := start(t, "--mcp-allow", "https://mcp.example", "--mcp-allow", "http://"+address+" at 127.0.0.1,::1")
 	r := p.create(mcpBody("Echo the text Hello there.", tool))
 	if calls := r.items("mcp_call"); len(calls) != 1 || calls[0]["output"] != "Echo: Hello there" {
 		t.Errorf("%v", r.Output)
@@ -254,6 +254,42 @@ func TestMCPConfigurationIsChecked(t *testing.T) {
 	out, err := command(t, "serve", "--listen", "127.0.0.1:0", "--python=false", "--data-dir", t.TempDir(), "--tool-server", "127.0.0.1:1").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "tool server 127.0.0.1:1") {
 		t.Errorf("a tool server that is not there: %v, %s", err, out)
+	}
+}
+
+// TestMCPSecretsOfTheOperator sends a token and a header that only the environment has, and looks for them in what is said.
+func TestMCPSecretsOfTheOperator(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-91ab3f"
+	var mu sync.Mutex
+	got := map[string]bool{}
+	inner := server.NewStreamableHTTPServer(server.NewMCPServer("shop", "1"))
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		got[r.Header.Get("Authorization")+" "+r.Header.Get("X-Key")] = true
+		mu.Unlock()
+		if r.URL.Path == "/refused" {
+			http.Error(w, "no "+r.Header.Get("Authorization"), http.StatusForbidden)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(peer.Close)
+	config := mcpConfig(t, fmt.Sprintf(`
+mcp-servers:
+  refused: {url: "%[1]s/refused", token-from: SHOP_TOKEN}
+  shop: {url: "%[1]s/mcp", token-from: SHOP_TOKEN, headers-from: {X-Key: SHOP_KEY}}
+`, peer.URL))
+	cmd := command(t, "--config", config, "mcp", "list")
+	cmd.Env = append(cmd.Env, "SHOP_TOKEN="+canary+"-token", "SHOP_KEY="+canary+"-key")
+	out, _ := cmd.CombinedOutput()
+	if strings.Contains(string(out), canary) || !strings.Contains(string(out), "refused") {
+		t.Errorf("output %s", out)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !got["Bearer "+canary+"-token "+canary+"-key"] {
+		t.Errorf("the server got %v", got)
 	}
 }
 
