@@ -178,7 +178,7 @@ func (o *MCPOptions) meant(t api.Tool) api.Tool {
 // secretsOf is what of a request must be neither stored nor logged, longest first.
 func secretsOf(t *api.MCPTool) (secrets []string) {
 	add := func(s string) {
-		if len(s) >= 6 { // what is shorter keeps no secret, and masking it would mask much else
+		if len(s) >= 8 { // what is shorter keeps no secret, and masking it would mask much else
 			secrets = append(secrets, s)
 		}
 	}
