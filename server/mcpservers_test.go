@@ -340,3 +340,32 @@ func TestMCPCommand(t *testing.T) {
 }
 
 func rawJSON(text string) any { return json.RawMessage(text) }
+
+// TestToolServerBrowser has a server in the place of the browser: requests for web_search reach it, with the trained namespace.
+func TestToolServerBrowser(t *testing.T) {
+	t.Parallel()
+	s := server.NewMCPServer("browser", "1")
+	var mu sync.Mutex
+	var opened []string
+	s.AddTool(mcp.NewTool("search", mcp.WithString("query")), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("[0] Dogs (https://example.com/dogs)\n**viewing lines [0 - 1] of 1**\n\nL0: Dogs bark."), nil
+	})
+	s.AddTool(mcp.NewTool("open", mcp.WithString("id")), func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		opened = append(opened, fmt.Sprint(r.GetArguments()["id"]))
+		return mcp.NewToolResultText("[0] Dogs (https://example.com/dogs)\n**viewing lines [0 - 1] of 1**\n\nL0: Dogs bark."), nil
+	})
+	peer := httptest.NewUnstartedServer(nil)
+	peer.Config.Handler = server.NewSSEServer(s, server.WithBaseURL("http://"+peer.Listener.Addr().String()))
+	peer.Start()
+	t.Cleanup(peer.Close)
+	p := start(t, "--tool-server", peer.Listener.Addr().String())
+	r := p.create(mcpBody("Open https://example.com/dogs", `{"type":"web_search"}`))
+	calls := r.items("web_search_call")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(calls) != 1 || calls[0]["status"] != "completed" || len(opened) != 1 || opened[0] != "https://example.com/dogs" {
+		t.Errorf("opened %q, output %v", opened, r.Output)
+	}
+}
