@@ -627,7 +627,7 @@ func TestMCPHostileServers(t *testing.T) {
 	}
 
 	gone := newMCPFake(t, mcpRead)
-	s, m = mcpStart(t, gone, mcpCallText("read", `{"path":"vanish"}`), final("ok"))
+	s, _ = mcpStart(t, gone, mcpCallText("read", `{"path":"vanish"}`), final("ok"))
 	r = checked(t, s, `{"input":"x","tools":[`+mcpFiles+`,"require_approval":"never"}]}`)
 	if call := r.Output[1].(*api.MCPCall); call.Status != api.Failed || !strings.Contains(string(call.Error), `"http_error"`) || r.Status != api.Completed {
 		t.Errorf("vanished: %s", encode(t, r.Output))

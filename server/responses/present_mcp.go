@@ -431,7 +431,8 @@ func (t *mcpTool) Close() error                                    { return nil 
 
 // Call makes a call, unless the tool is not the one any more that the model was shown or the client has approved.
 func (t *mcpTool) Call(ctx context.Context, c toolhost.Call) (toolhost.Result, error) {
-	name, request := c.Function, t.m.approved[c.ID]
+	var name string
+	request := t.m.approved[c.ID]
 	if request != nil {
 		name = request.Name
 	} else {

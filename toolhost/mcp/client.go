@@ -223,6 +223,7 @@ func (c *Client) handshake(ctx context.Context, legacy, sse bool) (*conn, error)
 	}
 	options := []theirs.ClientOption{theirs.WithDiscoverTimeout(-1)}
 	if legacy {
+		//lint:ignore SA1019 servers of the older era will be there for years
 		options = append(options, theirs.WithLegacyProtocolOnly())
 	}
 	if c.opts.Elicit != nil {
@@ -251,6 +252,7 @@ func (c *Client) handshake(ctx context.Context, legacy, sse bool) (*conn, error)
 	}
 	if c.opts.Notify != nil && cn.caps.Logging != nil {
 		// A server that refuses to be told a level still works.
+		//lint:ignore SA1019 servers of the older era log only when they are told to
 		_ = cn.theirs.SetLevel(ctx, wire.SetLevelRequest{Params: wire.SetLevelParams{Level: wire.LoggingLevelInfo}})
 	}
 	return cn, nil

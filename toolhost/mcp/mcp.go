@@ -135,7 +135,7 @@ func (l Limits) check() error {
 		{"Stderr", int64(l.Stderr)},
 	} {
 		if n.value < 0 {
-			return fmt.Errorf("Limits.%s: must not be negative", n.name)
+			return fmt.Errorf("MCP Limits.%s: must not be negative", n.name)
 		}
 	}
 	return nil
@@ -145,7 +145,7 @@ func (l Limits) check() error {
 func (c *Config) check() error {
 	switch {
 	case c.Label == "":
-		return errors.New("Label: must not be empty")
+		return errors.New("MCP Label: must not be empty")
 	case (c.URL == "") == (len(c.Command) == 0):
 		return errors.New("URL, Command: exactly one of them must be set")
 	case c.URL == "":
@@ -156,19 +156,19 @@ func (c *Config) check() error {
 		return fmt.Errorf("URL: %w", err)
 	}
 	if len(c.Env) > 0 || c.Dir != "" {
-		return errors.New("Env, Dir: are for a Command")
+		return errors.New("MCP Env, Dir: are for a Command")
 	}
 	for name, value := range c.Header {
 		if err := checkHeader(name, value); err != nil {
-			return fmt.Errorf("Header: %w", err)
+			return fmt.Errorf("MCP Header: %w", err)
 		}
 	}
 	if c.Authorization != "" {
 		if _, twice := findHeader(c.Header, "Authorization"); twice || c.OAuth != nil {
-			return errors.New("Authorization: is also in Header or OAuth; only one of them can be sent")
+			return errors.New("MCP Authorization: is also in Header or OAuth; only one of them can be sent")
 		}
 		if err := checkHeader("Authorization", c.Authorization); err != nil {
-			return fmt.Errorf("Authorization: %w", err)
+			return fmt.Errorf("MCP Authorization: %w", err)
 		}
 	}
 	if c.OAuth != nil {
@@ -182,14 +182,14 @@ func (c *Config) check() error {
 
 func (c *Config) checkCommand() error {
 	if c.Command[0] == "" {
-		return errors.New("Command: the program's name is empty")
+		return errors.New("MCP Command: the program's name is empty")
 	}
 	if len(c.Header) > 0 || c.Authorization != "" || c.OAuth != nil || c.Legacy || c.Listen {
-		return errors.New("Header, Authorization, OAuth, Legacy, Listen: are for a URL")
+		return errors.New("MCP Header, Authorization, OAuth, Legacy, Listen: are for a URL")
 	}
 	for name, value := range c.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			return fmt.Errorf("Env: %q cannot be an environment variable", name)
+			return fmt.Errorf("MCP Env: %q cannot be an environment variable", name)
 		}
 	}
 	return c.Limits.check()

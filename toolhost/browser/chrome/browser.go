@@ -104,7 +104,7 @@ var (
 	// ErrClosed is returned by a Browser or Context that was closed.
 	ErrClosed = errors.New("the browser is closed")
 	// ErrCrashed says that Chromium ended while it had the page, or that the tab did.
-	ErrCrashed = errors.New("Chromium crashed on the page")
+	ErrCrashed = errors.New("the page made Chromium crash")
 	// ErrDownload says that the URL is a file to be saved, which is refused.
 	ErrDownload = errors.New("the page is a download")
 )
@@ -135,10 +135,9 @@ type Browser struct {
 	work     sync.WaitGroup // what goes on without a caller; added to before closed is set
 }
 
-// A start is a process that is being started; who waits for it reads it when done is closed.
+// A start is a process that is being started; who waits for it reads err when done is closed.
 type start struct {
 	done chan struct{}
-	p    *process
 	err  error
 }
 

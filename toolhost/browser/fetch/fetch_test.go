@@ -259,13 +259,13 @@ func TestGetErrors(t *testing.T) {
 	w.page("/zip", "application/zip", "PK\x03\x04")
 	w.page("/exe", "text/plain", "MZ\x00\x00\x01\x02\x03")
 	w.page("/video", "video/mp4", "x")
-	w.mux.HandleFunc("/loop", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/loop", 302) })
+	w.mux.HandleFunc("/loop", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/loop", http.StatusFound) })
 	w.mux.HandleFunc("/to", func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Location", r.URL.Query().Get("u"))
-		rw.WriteHeader(302)
+		rw.WriteHeader(http.StatusFound)
 	})
 	w.mux.HandleFunc("/hop", func(rw http.ResponseWriter, r *http.Request) {
-		http.Redirect(rw, r, "http://b.example/to?u=http://"+w.secret+"/", 307)
+		http.Redirect(rw, r, "http://b.example/to?u=http://"+w.secret+"/", http.StatusTemporaryRedirect)
 	})
 	w.mux.HandleFunc("/meta", func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
