@@ -34,7 +34,7 @@ func pluginNamespace(name string) string {
 func readPlugin(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Error) {
 	asked := t.(*api.PluginTool)
 	spec, ok := p.tools.Spec(asked.Name)
-	if !ok || len(spec.Functions) == 0 { // the others are no plugins
+	if !ok || !isPlugin(&spec) {
 		return nil, api.BadRequest("invalid_value", param+".name", "Invalid '%s.name': there is no plugin '%s'. %s", param, asked.Name,
 			theyAre("plugins", pluginsOf(p.tools)))
 	}
@@ -79,10 +79,15 @@ func readPlugin(s *Service, p *plan, t api.Tool, param string) (*hosted, *api.Er
 	return h, nil
 }
 
+// isPlugin reports whether a tool is a plugin, and not one that the models were trained with.
+func isPlugin(spec *toolhost.Spec) bool {
+	return len(spec.Functions) > 0 && spec.Name != pythonTool && spec.Name != browserTool
+}
+
 // pluginsOf are the names of the plugins in the set.
 func pluginsOf(set *toolhost.Set) (names []string) {
 	for _, spec := range set.Specs() {
-		if len(spec.Functions) > 0 {
+		if isPlugin(&spec) {
 			names = append(names, spec.Name)
 		}
 	}
