@@ -173,7 +173,7 @@ func (c *Config) check() error {
 	}
 	if c.OAuth != nil {
 		if err := c.OAuth.check(); err != nil {
-			return fmt.Errorf("OAuth.%w", err)
+			return err
 		}
 	}
 	c.URL = u.String()

@@ -38,16 +38,16 @@ type OAuth struct {
 
 func (o *OAuth) check() error {
 	if o.Authorize == nil {
-		return errors.New("MCP Authorize: must be set")
+		return errors.New("OAuth.Authorize: must be set")
 	}
 	if u, err := url.Parse(o.Redirect); err != nil || u.Scheme == "" || u.Fragment != "" {
-		return errors.New("MCP Redirect: must be an absolute URI without a fragment")
+		return errors.New("OAuth.Redirect: must be an absolute URI without a fragment")
 	}
 	if o.ClientSecret != "" && o.ClientID == "" {
-		return errors.New("ClientSecret: needs a ClientID")
+		return errors.New("OAuth.ClientSecret: needs a ClientID")
 	}
 	if u, err := url.Parse(o.Document); o.Document != "" && (err != nil || u.Scheme != "https" || len(u.Path) < 2) {
-		return errors.New("MCP Document: must be an https URL with a path")
+		return errors.New("OAuth.Document: must be an https URL with a path")
 	}
 	return nil
 }

@@ -24,18 +24,18 @@ func places() []string {
 func Find(path string) (string, error) {
 	switch path {
 	case "-":
-		return "", fmt.Errorf("the configuration switches Chromium off")
+		return "", fmt.Errorf("the browser is switched off by the configuration")
 	case "":
 		for _, p := range places() {
 			if found, err := exec.LookPath(p); err == nil {
 				return found, nil
 			}
 		}
-		return "", fmt.Errorf("there is no Chromium (on Debian: apt-get install chromium-headless-shell)")
+		return "", fmt.Errorf("the browser is not installed (on Debian: apt-get install chromium-headless-shell)")
 	}
 	found, err := exec.LookPath(path)
 	if err != nil {
-		return "", fmt.Errorf("there is no Chromium at %s: %s", path, strings.TrimPrefix(err.Error(), "exec: "))
+		return "", fmt.Errorf("the browser is not at %s: %s", path, strings.TrimPrefix(err.Error(), "exec: "))
 	}
 	return found, nil
 }
