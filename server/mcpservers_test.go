@@ -64,14 +64,14 @@ func TestMCPServersOfTheOperator(t *testing.T) {
 	_, memory := peer(t, "memory")
 	_, thinking := peer(t, "sequential-thinking")
 	folder := t.TempDir()
-	file := filepath.Join(folder, "a.txt")
-	if err := os.WriteFile(file, []byte("violet"), 0o600); err != nil {
+	const file = "notes.txt" // the same in every run, since what the model writes depends on it
+	if err := os.WriteFile(filepath.Join(folder, file), []byte("violet"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	config := mcpConfig(t, fmt.Sprintf(`
 mcp-servers:
   everything: {command: [%q, %q], require-approval: never, env: {GREETING: good morning}, env-from: [XDG_STATE_HOME]}
-  files: {command: [%q, %q, %q]}
+  files: {command: [%q, %q, %q], dir: %[5]q}
   memory: {command: [%q, %q], env: {MEMORY_FILE_PATH: %q}}
   thinking: {command: [%q, %q]}
 `, node, everything, node, filesystem, folder, node, memory, filepath.Join(folder, "memory.json"), node, thinking))
@@ -100,7 +100,7 @@ mcp-servers:
 	}
 
 	const files = `{"type":"mcp","server_label":"files","allowed_tools":["read_text_file"]}`
-	r = p.create(mcpBody("Read the file "+file, files))
+	r = p.create(mcpBody("Call read_text_file with path "+file+".", files))
 	asked := r.items("mcp_approval_request")
 	if len(asked) != 1 || asked[0]["name"] != "read_text_file" || r.Status != "completed" {
 		t.Fatalf("files: %v", r.Output)
